@@ -4,10 +4,10 @@
 //   y_t = exp(a_t) S C_t + Σ_{s ≤ t} exp(a_t - a_s) Δ_s (C_t · B_s) x_s
 //   S ← exp(a_last) S + Σ_s exp(a_last - a_s) Δ_s x_s ⊗ B_s
 //
-// chunk_rows_* makes what all heads of a group share: B and C in float16, and C · B. chunk_weights makes what a head multiplies x
-// with. chunk_scan_* goes through a sequence's chunks one after another, with the state in float32 in its registers. Whatever
-// becomes float16 is divided by a power of two first, so that nothing overflows: B and C of a chunk, and x of a chunk and the
-// state of a block's channels.
+// chunk_rows_* makes what all heads of a group share, B and C in float16 and C · B, and the steps and decays of each head.
+// chunk_states_* goes through a sequence's chunks one after another, with the state in float32 in its registers, and leaves that
+// before each chunk in float16. chunk_outputs_* makes the outputs of all chunks at once. Whatever becomes float16 is divided by a
+// power of two first, so that nothing overflows: B and C of a chunk, and x of a chunk and the state of a block's channels.
 //
 // Chunks begin where the position in the sequence is a multiple of 64. Only whole ones are taken: state_scan_* has the tokens
 // before and after them.
@@ -21,9 +21,11 @@
 #define MOST_WEIGHT 128.0f
 // Floats of a chunk and a group: eight of each lane for each tile of C · B, what B and C were divided by, and two more.
 #define SHARED_FLOATS (TOKEN_TILES * 256 + 4)
-// Floats of a chunk and a head: of each token the weight of x for the state and the decay from before the chunk on; what weights
-// for the state and for the outputs were divided by, the decay over the chunk, and one more.
-#define STEP_FLOATS (2 * CHUNK + 4)
+// Floats of a chunk and a head: of each token the weight of x for the state; what these weights and those for the outputs were divided
+// by, the decay over the chunk, and one more; of each token the decay from before the chunk on; and of each the sum a and what it
+// weighs in outputs.
+#define STATE_FLOATS (CHUNK + 4)
+#define STEP_FLOATS (STATE_FLOATS + 3 * CHUNK)
 
 // Where the eight values of piece i of row r lie in shared memory, rows of PIECES pieces, against conflicts of banks.
 template <int PIECES>
@@ -50,9 +52,6 @@ static __device__ __forceinline__ float* products_at(const StateSpaceParams& p, 
 }
 static __device__ __forceinline__ float* steps_at(const StateSpaceParams& p, long long place, int h) {
   return p.chunkSteps + (place * p.H + h) * STEP_FLOATS;
-}
-static __device__ __forceinline__ uint4* weights_at(const StateSpaceParams& p, long long place, int h) {
-  return (uint4*)p.chunkWeights + (place * p.H + h) * (TOKEN_TILES * 32);
 }
 // The first row of the chunk with a place, -1 where there is none: the chunk that has the last of 64 rows begins among them.
 static __device__ __forceinline__ long long chunk_at(const StateSpaceParams& p, long long place) {
@@ -98,7 +97,44 @@ static __device__ __forceinline__ void store_halves(u16* at, const float* v) {
   else *(uint4*)at = make_uint4(words[0], words[1], words[OWN / 2 - 2], words[OWN / 2 - 1]);
 }
 
-// A warp has four rows of B and of C, and one of the tiles of C · B.
+// A warp's steps and decays of a chunk of a head.
+static __device__ __forceinline__ void chunk_steps(const StateSpaceParams& p, long long place, long long first, int h) {
+  const int lane = threadIdx.x % 32;
+  const float A = p.A.at[h * p.A.stride], bias = p.hasBias ? bias_of(p, h, 0) : 0.0f;
+  float delta[2], a[2];
+#pragma unroll
+  for (int i = 0; i < 2; i++) {
+    delta[i] = delta_with(p, step_at(p, first + 2 * lane + i, h, 0), bias);
+    a[i] = fminf(A * delta[i], 0.0f);
+  }
+  float sum = a[0] + a[1];
+#pragma unroll
+  for (int offset = 1; offset < 32; offset *= 2) {
+    const float before = __shfl_sync(ALL_LANES, sum, lane >= offset ? lane - offset : lane);
+    if (lane >= offset) sum += before;
+  }
+  const float before = __shfl_sync(ALL_LANES, sum, lane > 0 ? lane - 1 : 0);
+  a[0] += lane > 0 ? before : 0.0f;
+  a[1] += a[0];
+  const float last = __shfl_sync(ALL_LANES, a[1], 31);
+  float toState[2], mostDelta = 0, mostToState = 0;
+#pragma unroll
+  for (int i = 0; i < 2; i++) {
+    toState[i] = delta[i] * expf(fminf(last - a[i], 0.0f));
+    mostDelta = fmaxf(mostDelta, fabsf(delta[i])), mostToState = fmaxf(mostToState, fabsf(toState[i]));
+  }
+  const float ofOutput = power_above(warp_max(mostDelta)) * (1.0f / MOST_WEIGHT), ofState = power_above(warp_max(mostToState));
+  const float share = inverse_of(ofState);
+  // B and C were made 2^15 at most.
+  const float inverse = inverse_of(ofOutput) * 9.31322574615478515625e-10f;
+  float* to = steps_at(p, place, h);
+  *(float2*)(to + 2 * lane) = make_float2(toState[0] * share, toState[1] * share);
+  if (lane == 0) *(float4*)(to + CHUNK) = make_float4(ofState, ofOutput * 1073741824.0f, expf(last), 0.0f);
+  *(float2*)(to + STATE_FLOATS + 2 * lane) = make_float2(expf(a[0]), expf(a[1]));
+  *(float4*)(to + STATE_FLOATS + CHUNK + 4 * lane) = make_float4(a[0], delta[0] * inverse, a[1], delta[1] * inverse);
+}
+
+// A block has B and C of a group, of which a warp has four rows each and one of the tiles of C · B; blocks after those have heads.
 template <int OWN>
 static __device__ __forceinline__ void chunk_rows(const StateSpaceParams& p) {
   const int N = 32 * OWN, PIECES = N / 8, ROWS = CHUNK / 16;
@@ -107,6 +143,11 @@ static __device__ __forceinline__ void chunk_rows(const StateSpaceParams& p) {
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, group = blockIdx.y;
   const long long first = chunk_at(p, blockIdx.x);
   if (first < 0) return;
+  if (group >= p.H / p.headsPerGroup) {
+    const int h = 16 * (group - p.H / p.headsPerGroup) + warp;
+    if (h < p.H) chunk_steps(p, blockIdx.x, first, h);
+    return;
+  }
   u16* halves = halves_at(p, blockIdx.x, group);
   float* products = products_at(p, blockIdx.x, group);
   float own[2][ROWS][OWN];
@@ -198,33 +239,73 @@ static __device__ __forceinline__ void round_states(
   }
 }
 
-// A block has CHANNELS of a head, and a warp for each 16 of them and each 16 tokens.
+// Chunks whose x and B, and whose steps, are in shared memory or on their way there.
+#define ROW_BUFFERS 3
+#define STEP_BUFFERS 4
+
+// Where a warp's part of a chunk's state lies: 16 channels of a block of CHANNELS, in the order in which chunk_outputs multiplies them,
+// a piece of 16 bytes for each lane and 16 columns.
+static __device__ __forceinline__ uint4* states_at(const StateSpaceParams& p, long long place, int h, int block, int part) {
+  return (uint4*)p.chunkStates + (((place * p.H + h) * (p.P / CHANNELS) + block) * 2 + part) * (2 * p.N);
+}
+// What x and the state of a block's channels were divided by.
+static __device__ __forceinline__ float2* powers_at(const StateSpaceParams& p, long long place, int h, int block) {
+  return (float2*)p.chunkPowers + (place * p.H + h) * (p.P / CHANNELS) + block;
+}
+
+// A block has CHANNELS of a head, and takes chunk after chunk. A warp has 16 channels and a quarter of the columns, TILES times 8.
+// While it multiplies for a chunk, it makes float16 of the next one's x, and later ones are on their way.
 template <int OWN>
-static __device__ __forceinline__ void chunk_scan(const StateSpaceParams& p) {
-  // A warp has 16 channels: outputs of 16 tokens, and of the state a quarter of the columns, TILES times 8.
+static __device__ __forceinline__ void chunk_states(const StateSpaceParams& p) {
   const int N = 32 * OWN, PIECES = N / 8, TILES = OWN, X_PIECES = CHANNELS / 8, WARPS = 8, THREADS = 32 * WARPS;
+  const int INPUTS = CHUNK * CHANNELS / 4;
   SHARED_BY_LAUNCH(shared);
   uint4* const rowsB = shared;
-  uint4* const rowsC = rowsB + 2 * CHUNK * PIECES;
-  uint4* const plainX = rowsC + 2 * CHUNK * PIECES;
-  uint4* const weightedX = plainX + CHUNK * X_PIECES;
-  uint4* const stateRows = weightedX + CHUNK * X_PIECES;
-  float* const steps = (float*)(stateRows + CHANNELS * PIECES);
-  float* const powers = steps + 2 * STEP_FLOATS;
-  // The largest magnitudes that each warp has, of x and of the state.
-  float2* const mostOf = (float2*)(powers + 2 * 4);
+  uint4* const inputs = rowsB + ROW_BUFFERS * CHUNK * PIECES;
+  uint4* const weightedX = inputs + ROW_BUFFERS * INPUTS;
+  float* const steps = (float*)(weightedX + 2 * CHUNK * X_PIECES);
+  float* const powers = steps + STEP_BUFFERS * STATE_FLOATS;
+  // The largest magnitudes that each warp has, of x and of the state, of chunks with even and with odd numbers.
+  float* const mostOfX = powers + ROW_BUFFERS * 4;
+  float* const mostOfState = mostOfX + 2 * WARPS;
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, g = lane / 4, t = lane % 4;
   const int h = blockIdx.y, b = blockIdx.z, group = h / p.headsPerGroup;
   const Chunks chunks = chunks_of(p, b);
   if (chunks.count == 0) return;
   const int part = warp / 4, quarter = warp % 4;
-  // The more tokens before a warp's own, the more it has to do: warps that share a scheduler have many and few.
-  const int tile = part % 2 ? 3 - quarter : quarter;
   const long long column = (long long)h * p.P + CHANNELS * blockIdx.x, ownColumn = column + 16 * part;
   const bool hasPast = chunks.first > p.starts[b] || (p.hasInitialState && p.hasInitialState[b]);
   float* states = p.states + (p.slots ? p.slots[b] : b) * p.stateStride;
   const int firstColumn = 8 * TILES * quarter;
   const long long ownState = (ownColumn + g) * N + firstColumn + 2 * t;
+  // A thread has four channels, from 4 q on, of every 32nd token.
+  const int q = threadIdx.x % (CHANNELS / 4), ownRow = threadIdx.x / (CHANNELS / 4);
+  // Instead of chunks after the last one, that is copied again.
+  auto first_of = [&](int chunk) { return chunks.first + (long long)CHUNK * (chunk < chunks.count ? chunk : chunks.count - 1); };
+  auto copy_inputs = [&](int chunk) {
+    const long long first = first_of(chunk);
+    uint4* to = inputs + chunk % ROW_BUFFERS * INPUTS + threadIdx.x;
+#pragma unroll
+    for (int i = 0; i < 2; i++) {
+      copy_early(to + THREADS * i, p.x.at + (first + ownRow + 32 * i) * p.x.stride + column + 4 * q, true);
+    }
+    if (threadIdx.x >= STATE_FLOATS / 4) return;
+    uint4* toSteps = (uint4*)(steps + chunk % STEP_BUFFERS * STATE_FLOATS) + threadIdx.x;
+    copy_early(toSteps, steps_at(p, first / CHUNK, h) + 4 * threadIdx.x, true);
+  };
+  auto copy_rows = [&](int chunk) {
+    const long long place = first_of(chunk) / CHUNK;
+    const uint4* from = (const uint4*)halves_at(p, place, group) + threadIdx.x;
+    uint4* to = rowsB + chunk % ROW_BUFFERS * CHUNK * PIECES + threadIdx.x;
+#pragma unroll
+    for (int i = 0; i < CHUNK * PIECES / THREADS; i++) copy_early(to + THREADS * i, from + THREADS * i, true);
+    if (threadIdx.x > 0) return;
+    copy_early((uint4*)(powers + chunk % ROW_BUFFERS * 4), products_at(p, place, group) + TOKEN_TILES * 256, true);
+  };
+  copy_inputs(0);
+  copy_inputs(1);
+  copy_rows(0);
+  group_copies();
   // Rows g and g + 8, columns 2 t and 2 t + 1 of 8.
   float state[TILES][4];
 #pragma unroll
@@ -233,155 +314,208 @@ static __device__ __forceinline__ void chunk_scan(const StateSpaceParams& p) {
     const float2 high = hasPast ? load_states(p, states, ownState + 8 * (N + n)) : make_float2(0, 0);
     state[n][0] = low.x, state[n][1] = low.y, state[n][2] = high.x, state[n][3] = high.y;
   }
-  float D[2][2];
+  // Shows others the largest of what the thread has copied of a chunk's x, and of the state before a chunk.
+  auto show_most = [&](int chunkOfX, int chunkOfState) {
+    float x = 0, s = 0;
 #pragma unroll
-  for (int n = 0; n < 2; n++) {
-#pragma unroll
-    for (int i = 0; i < 2; i++) D[n][i] = skip_of(p, h, CHANNELS * blockIdx.x + 16 * part + 8 * n + 2 * t + i);
-  }
-  // A thread has four channels, from 4 q on, of every 32nd token.
-  const int q = threadIdx.x % (CHANNELS / 4), ownRow = threadIdx.x / (CHANNELS / 4);
-  float4 x[2];
-  uint4 weights[4];
-  auto load_x = [&](long long first) {
-#pragma unroll
-    for (int i = 0; i < 2; i++) x[i] = *(const float4*)(p.x.at + (first + ownRow + 32 * i) * p.x.stride + column + 4 * q);
-  };
-  // Weights of the warp's tokens, those after them zero.
-  auto load_weights = [&](long long first) {
-    const uint4* from = weights_at(p, first / CHUNK, h) + tile * (tile + 1) / 2 * 32 + lane;
-#pragma unroll
-    for (int j = 0; j < 4; j++) weights[j] = j <= tile ? from[32 * j] : make_uint4(0, 0, 0, 0);
-  };
-  auto copy = [&](long long first, int buffer) {
-    const uint4* from = (const uint4*)halves_at(p, first / CHUNK, group) + threadIdx.x;
-    uint4* toB = rowsB + buffer * CHUNK * PIECES + threadIdx.x;
-    uint4* toC = rowsC + buffer * CHUNK * PIECES + threadIdx.x;
-#pragma unroll
-    for (int i = 0; i < CHUNK * PIECES / THREADS; i++) {
-      copy_early(toB + THREADS * i, from + THREADS * i, true);
-      copy_early(toC + THREADS * i, from + CHUNK * PIECES + THREADS * i, true);
+    for (int i = 0; i < 2; i++) {
+      const float4 v = *(const float4*)(inputs + chunkOfX % ROW_BUFFERS * INPUTS + THREADS * i + threadIdx.x);
+      x = fmaxf(x, fmaxf(fmaxf(fabsf(v.x), fabsf(v.y)), fmaxf(fabsf(v.z), fabsf(v.w))));
     }
-    const int at = threadIdx.x;
-    if (at <= STEP_FLOATS / 4) {
-      const bool isStep = at < STEP_FLOATS / 4;
-      const float* ofGroup = products_at(p, first / CHUNK, group) + TOKEN_TILES * 256;
-      float* to = isStep ? steps + buffer * STEP_FLOATS + 4 * at : powers + 4 * buffer;
-      copy_early((uint4*)to, isStep ? steps_at(p, first / CHUNK, h) + 4 * at : ofGroup, true);
-    }
-    group_copies();
-  };
-  const long long lastChunk = chunks.first + (long long)CHUNK * (chunks.count - 1);
-  copy(chunks.first, 0);
-  load_x(chunks.first);
-  load_weights(chunks.first);
-  int buffer = 0;
-#pragma unroll 1
-  for (long long first = chunks.first; first <= lastChunk; first += CHUNK, buffer ^= 1) {
-    // What the next chunk needs is on its way meanwhile. The last one loads its own again: behind a condition no load would be
-    // moved.
-    const long long next = first < lastChunk ? first + CHUNK : first;
-    float mostOfState = 0, mostOfX = 0;
 #pragma unroll
     for (int n = 0; n < TILES; n++) {
 #pragma unroll
-      for (int i = 0; i < 4; i++) mostOfState = fmaxf(mostOfState, fabsf(state[n][i]));
-    }
-#pragma unroll
-    for (int i = 0; i < 2; i++) {
-      mostOfX = fmaxf(mostOfX, fmaxf(fmaxf(fabsf(x[i].x), fabsf(x[i].y)), fmaxf(fabsf(x[i].z), fabsf(x[i].w))));
+      for (int i = 0; i < 4; i++) s = fmaxf(s, fabsf(state[n][i]));
     }
 #pragma unroll
     for (int offset = 16; offset > 0; offset /= 2) {
-      mostOfState = fmaxf(mostOfState, __shfl_xor_sync(ALL_LANES, mostOfState, offset));
-      mostOfX = fmaxf(mostOfX, __shfl_xor_sync(ALL_LANES, mostOfX, offset));
+      x = fmaxf(x, __shfl_xor_sync(ALL_LANES, x, offset));
+      s = fmaxf(s, __shfl_xor_sync(ALL_LANES, s, offset));
     }
-    if (lane == 0) mostOf[warp] = make_float2(mostOfX, mostOfState);
-    wait_copies<0>();
-    __syncthreads();
-    copy(next, buffer ^ 1);
-    const float* stepsOfChunk = steps + buffer * STEP_FLOATS;
+    if (lane == 0) mostOfX[chunkOfX % 2 * WARPS + warp] = x, mostOfState[chunkOfState % 2 * WARPS + warp] = s;
+  };
+  auto power_of = [&](const float* most) {
+    const float4 v = *(const float4*)most, w = *(const float4*)(most + 4);
+    return half_power(fmaxf(fmaxf(fmaxf(v.x, v.y), fmaxf(v.z, v.w)), fmaxf(fmaxf(w.x, w.y), fmaxf(w.z, w.w))));
+  };
+  wait_copies<0>();
+  show_most(0, 0);
+  __syncthreads();
+  float powerOfX = 1;
+  // Before the first chunk its x is made ready.
+#pragma unroll 1
+  for (int chunk = -1; chunk < chunks.count; chunk++) {
+    const int next = chunk + 1;
+    copy_inputs(chunk + 3);
+    copy_rows(chunk + 2);
+    group_copies();
+    const float* stepsOfChunk = steps + (chunk & STEP_BUFFERS - 1) * STATE_FLOATS;
+    if (chunk >= 0) {
+      const long long place = first_of(chunk) / CHUNK;
+      const float power = power_of(mostOfState + chunk % 2 * WARPS), inverse = inverse_of(power);
+      uint4* to = states_at(p, place, h, blockIdx.x, part) + 16 * TILES * quarter + lane;
 #pragma unroll
-    for (int i = 0; i < WARPS; i += 2) {
-      const float4 both = *(const float4*)(mostOf + i);
-      mostOfX = fmaxf(mostOfX, fmaxf(both.x, both.z)), mostOfState = fmaxf(mostOfState, fmaxf(both.y, both.w));
+      for (int n = 0; n < TILES; n += 2) {
+        const float *low = state[n], *high = state[n + 1];
+        to[16 * n] = make_uint4(
+            floats_to_halves(low[0] * inverse, low[1] * inverse), floats_to_halves(high[0] * inverse, high[1] * inverse),
+            floats_to_halves(low[2] * inverse, low[3] * inverse), floats_to_halves(high[2] * inverse, high[3] * inverse));
+      }
+      if (threadIdx.x == 0) *powers_at(p, place, h, blockIdx.x) = make_float2(powerOfX, power);
+      const float decay = stepsOfChunk[CHUNK + 2];
+#pragma unroll
+      for (int n = 0; n < TILES; n++) {
+#pragma unroll
+        for (int i = 0; i < 4; i++) state[n][i] *= decay;
+      }
     }
-    const float powerOfX = half_power(mostOfX), powerOfState = half_power(mostOfState);
-    const float inverseOfX = inverse_of(powerOfX), inverseOfState = inverse_of(powerOfState);
+    const float powerOfNext = power_of(mostOfX + next % 2 * WARPS), inverseOfNext = inverse_of(powerOfNext);
+    const float* stepsOfNext = steps + next % STEP_BUFFERS * STATE_FLOATS;
 #pragma unroll
     for (int i = 0; i < 2; i++) {
       const int r = ownRow + 32 * i;
-      const float weight = stepsOfChunk[2 * r];
-      const float plain[4] = {x[i].x * inverseOfX, x[i].y * inverseOfX, x[i].z * inverseOfX, x[i].w * inverseOfX};
-      const float weighted[4] = {plain[0] * weight, plain[1] * weight, plain[2] * weight, plain[3] * weight};
-      const int at = 8 * place<X_PIECES>(r, q / 2) + q % 2 * 4;
-      store_halves<4>((u16*)plainX + at, plain);
-      store_halves<4>((u16*)weightedX + at, weighted);
+      const float4 x = *(const float4*)(inputs + next % ROW_BUFFERS * INPUTS + THREADS * i + threadIdx.x);
+      const float weight = stepsOfNext[r];
+      const float weighted[4] = {
+          x.x * inverseOfNext * weight, x.y * inverseOfNext * weight, x.z * inverseOfNext * weight, x.w * inverseOfNext * weight};
+      store_halves<4>((u16*)(weightedX + next % 2 * CHUNK * X_PIECES) + 8 * place<X_PIECES>(r, q / 2) + q % 2 * 4, weighted);
     }
-    load_x(next);
-    const float decay = stepsOfChunk[2 * CHUNK + 2];
+    if (chunk >= 0) {
+      const uint4* x = weightedX + chunk % 2 * CHUNK * X_PIECES;
+      const uint4* B = rowsB + chunk % ROW_BUFFERS * CHUNK * PIECES;
+      const float powerOfSum = powers[chunk % ROW_BUFFERS * 4] * powerOfX * stepsOfChunk[CHUNK];
+      u32 added[4][4];
 #pragma unroll
-    for (int n = 0; n < TILES; n++) {
-      float* own = state[n];
-      const int r = 16 * part + g, piece = TILES * quarter + n;
-      *((u32*)(stateRows + place<PIECES>(r, piece)) + t) = floats_to_halves(own[0] * inverseOfState, own[1] * inverseOfState);
-      *((u32*)(stateRows + place<PIECES>(r + 8, piece)) + t) = floats_to_halves(own[2] * inverseOfState, own[3] * inverseOfState);
+      for (int s = 0; s < 4; s++) load_summed_left<X_PIECES>(added[s], x, 16 * s, 2 * part);
 #pragma unroll
-      for (int i = 0; i < 4; i++) own[i] *= decay;
+      for (int n = 0; n < TILES; n += 2) {
+        float sums[2][4] = {};
+#pragma unroll
+        for (int s = 0; s < 4; s++) {
+          u32 right[4];
+          load_summed<PIECES>(right, B, 16 * s, TILES * quarter + n);
+          multiply_halves(sums[0], added[s], right);
+          multiply_halves(sums[1], added[s], right + 2);
+        }
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+          state[n][i] = fmaf(powerOfSum, sums[0][i], state[n][i]);
+          state[n + 1][i] = fmaf(powerOfSum, sums[1][i], state[n + 1][i]);
+        }
+      }
+      const long long token = first_of(chunk) + CHUNK - 1 - p.starts[b];
+      if (p.stateFormat == FLOAT16) round_states<FLOAT16, TILES>(p, state, b, token, (int)ownColumn + g, firstColumn + 2 * t);
+      else if (p.stateFormat == BFLOAT16) round_states<BFLOAT16, TILES>(p, state, b, token, (int)ownColumn + g, firstColumn + 2 * t);
     }
+    powerOfX = powerOfNext;
+    // All but what this turn has begun to copy.
+    wait_copies<1>();
+    show_most(next + 1, next);
     __syncthreads();
-    const uint4* B = rowsB + buffer * CHUNK * PIECES;
-    const uint4* C = rowsC + buffer * CHUNK * PIECES;
-    const long long rowLow = first + 16 * tile + g, rowHigh = rowLow + 8;
+  }
+  wait_copies<0>();
+#pragma unroll
+  for (int n = 0; n < TILES; n++) {
+    store_states(p, states, ownState + 8 * n, state[n][0], state[n][1]);
+    store_states(p, states, ownState + 8 * (N + n), state[n][2], state[n][3]);
+  }
+}
+
+// A block has a head's outputs of a chunk, and a warp 16 tokens and 16 channels of CHANNELS at a time.
+template <int OWN>
+static __device__ __forceinline__ void chunk_outputs(const StateSpaceParams& p) {
+  const int N = 32 * OWN, PIECES = N / 8, X_PIECES = CHANNELS / 8, THREADS = 256;
+  SHARED_BY_LAUNCH(shared);
+  uint4* const C = shared;
+  uint4* const plainX = C + CHUNK * PIECES;
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, g = lane / 4, t = lane % 4;
+  const long long chunk = blockIdx.x;
+  const int h = blockIdx.y, group = h / p.headsPerGroup, part = warp / 4, tile = warp % 4;
+  const long long first = chunk_at(p, chunk);
+  if (first < 0) return;
+  const uint4* from = (const uint4*)halves_at(p, chunk, group) + CHUNK * PIECES + threadIdx.x;
+#pragma unroll
+  for (int i = 0; i < CHUNK * PIECES / THREADS; i++) copy_early(C + threadIdx.x + THREADS * i, from + THREADS * i, true);
+  group_copies();
+  // A thread has four channels, from 4 q on, of every 32nd token.
+  const int q = threadIdx.x % (CHANNELS / 4), ownRow = threadIdx.x / (CHANNELS / 4), blocks = p.P / CHANNELS;
+  for (int block = 0; block < blocks; block++) {
+    const float inverse = inverse_of(powers_at(p, chunk, h, block)->x);
+#pragma unroll
+    for (int i = 0; i < 2; i++) {
+      const int r = ownRow + 32 * i;
+      const float4 x = *(const float4*)(p.x.at + (first + r) * p.x.stride + (long long)h * p.P + CHANNELS * block + 4 * q);
+      const float plain[4] = {x.x * inverse, x.y * inverse, x.z * inverse, x.w * inverse};
+      store_halves<4>((u16*)(plainX + block * CHUNK * X_PIECES) + 8 * place<X_PIECES>(r, q / 2) + q % 2 * 4, plain);
+    }
+  }
+  const float* steps = steps_at(p, chunk, h);
+  const float* products = products_at(p, chunk, group);
+  const float powerB = products[TOKEN_TILES * 256], powerC = products[TOKEN_TILES * 256 + 1], powerOfWeights = steps[CHUNK + 1];
+  const float* decaysOf = steps + STATE_FLOATS + 16 * tile + g;
+  const float decays[2] = {decaysOf[0], decaysOf[8]};
+  // Weights of the tokens up to the warp's own; those after them are zero.
+  const float* sums = steps + STATE_FLOATS + CHUNK;
+  const float low = sums[2 * (16 * tile + g)], high = sums[2 * (16 * tile + g + 8)];
+  u32 weights[4][4] = {};
+#pragma unroll
+  for (int j = 0; j < 4; j++) {
+    if (j > tile) continue;
+    const float4* v = (const float4*)(products + (tile * (tile + 1) / 2 + j) * 256) + 2 * lane;
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+      const float4 product = v[half], step = *(const float4*)(sums + 2 * (16 * j + 8 * half + 2 * t));
+      const float a[2] = {step.x, step.z}, weight[2] = {step.y, step.w};
+      float lowValues[2] = {product.x, product.y}, highValues[2] = {product.z, product.w};
+#pragma unroll
+      for (int i = 0; i < 2; i++) {
+        const int own = 8 * half + 2 * t + i;
+        lowValues[i] *= weight[i] * exp_of_16_bits(fminf(low - a[i], 0.0f));
+        highValues[i] *= weight[i] * exp_of_16_bits(fminf(high - a[i], 0.0f));
+        if (j == tile && own > g) lowValues[i] = 0;
+        if (j == tile && own > g + 8) highValues[i] = 0;
+      }
+      weights[j][2 * half] = floats_to_halves(lowValues[0], lowValues[1]);
+      weights[j][2 * half + 1] = floats_to_halves(highValues[0], highValues[1]);
+    }
+  }
+  wait_copies<0>();
+  __syncthreads();
+  const long long rowLow = first + 16 * tile + g, rowHigh = rowLow + 8;
+#pragma unroll 1
+  for (int block = 0; block < blocks; block++) {
+    const int channel = CHANNELS * block + 16 * part;
+    const long long ownColumn = (long long)h * p.P + channel;
+    const uint4* states = states_at(p, chunk, h, block, part) + lane;
+    const float2 power = *powers_at(p, chunk, h, block);
     float2 skipped[2][2];
+    float D[2][2];
 #pragma unroll
     for (int n = 0; n < 2; n++) {
       skipped[n][0] = *(const float2*)(p.x.at + rowLow * p.x.stride + ownColumn + 8 * n + 2 * t);
       skipped[n][1] = *(const float2*)(p.x.at + rowHigh * p.x.stride + ownColumn + 8 * n + 2 * t);
+#pragma unroll
+      for (int i = 0; i < 2; i++) D[n][i] = skip_of(p, h, channel + 8 * n + 2 * t + i);
     }
-    const float powerB = powers[4 * buffer], powerC = powers[4 * buffer + 1];
-    const float powerOfSum = powerB * powerOfX * stepsOfChunk[2 * CHUNK];
     float fromState[2][4] = {}, fromTokens[2][4] = {};
-    u32 added[4][4];
 #pragma unroll
     for (int j = 0; j < 4; j++) {
-      const u32 left[4] = {weights[j].x, weights[j].y, weights[j].z, weights[j].w};
       u32 right[4];
-      load_summed<X_PIECES>(right, plainX, 16 * j, 2 * part);
-      multiply_halves(fromTokens[0], left, right);
-      multiply_halves(fromTokens[1], left, right + 2);
-      load_summed_left<X_PIECES>(added[j], weightedX, 16 * j, 2 * part);
+      load_summed<X_PIECES>(right, plainX + block * CHUNK * X_PIECES, 16 * j, 2 * part);
+      multiply_halves(fromTokens[0], weights[j], right);
+      multiply_halves(fromTokens[1], weights[j], right + 2);
     }
-    load_weights(next);
-    // Products with the state and those for it take turns, as neither waits for the other.
-    float sums[2][4];
 #pragma unroll
     for (int k = 0; k < N / 16; k++) {
-      u32 c[4], right[4], rightB[4];
-      const int s = k % 4, n = k / 4 * 2;
+      u32 c[4];
       load_left<PIECES>(c, C, 16 * tile, k);
-      load_right<PIECES>(right, stateRows, 16 * part, k);
-      load_summed<PIECES>(rightB, B, 16 * s, TILES * quarter + n);
+      const uint4 v = states[32 * k];
+      const u32 right[4] = {v.x, v.y, v.z, v.w};
       multiply_halves(fromState[0], c, right);
       multiply_halves(fromState[1], c, right + 2);
-#pragma unroll
-      for (int i = 0; i < 4; i++) {
-        if (s == 0) sums[0][i] = 0, sums[1][i] = 0;
-      }
-      multiply_halves(sums[0], added[s], rightB);
-      multiply_halves(sums[1], added[s], rightB + 2);
-#pragma unroll
-      for (int i = 0; i < 4; i++) {
-        if (s < 3) continue;
-        state[n][i] = fmaf(powerOfSum, sums[0][i], state[n][i]);
-        state[n + 1][i] = fmaf(powerOfSum, sums[1][i], state[n + 1][i]);
-      }
     }
-    const float ofTokens = powerC * powerB * powerOfX * stepsOfChunk[2 * CHUNK + 1];
-    const float ofState[2] = {
-        powerC * powerOfState * stepsOfChunk[2 * (16 * tile + g) + 1],
-        powerC * powerOfState * stepsOfChunk[2 * (16 * tile + g + 8) + 1],
-    };
+    const float ofTokens = powerC * powerB * power.x * powerOfWeights;
+    const float ofState[2] = {powerC * power.y * decays[0], powerC * power.y * decays[1]};
     // Outputs of columns 8 n + 2 t and the next one, of the two rows.
     float2 y[2][2];
 #pragma unroll
@@ -408,97 +542,24 @@ static __device__ __forceinline__ void chunk_scan(const StateSpaceParams& p) {
       *(float2*)(p.out.at + rowLow * p.out.stride + ownColumn + 8 * n + 2 * t) = y[n][0];
       *(float2*)(p.out.at + rowHigh * p.out.stride + ownColumn + 8 * n + 2 * t) = y[n][1];
     }
-    const long long token = first + CHUNK - 1 - p.starts[b];
-    if (p.stateFormat == FLOAT16) round_states<FLOAT16, TILES>(p, state, b, token, (int)ownColumn + g, firstColumn + 2 * t);
-    else if (p.stateFormat == BFLOAT16) round_states<BFLOAT16, TILES>(p, state, b, token, (int)ownColumn + g, firstColumn + 2 * t);
-  }
-  wait_copies<0>();
-#pragma unroll
-  for (int n = 0; n < TILES; n++) {
-    store_states(p, states, ownState + 8 * n, state[n][0], state[n][1]);
-    store_states(p, states, ownState + 8 * (N + n), state[n][2], state[n][3]);
   }
 }
 
-// B, C (rows, G*N) to chunkHalves (chunks, G, 2, 64, N) and chunkProducts (chunks, G, 2564). Grid: (rows / 64, G), blocks of 512.
-// Shared memory: B and C of a chunk in float16.
+// B, C (rows, G*N) to chunkHalves (chunks, G, 2, 64, N) and chunkProducts (chunks, G, 2564), and dt (rows, H) and A (H) to chunkSteps
+// (chunks, H, 260). Grid: (rows / 64, G + H / 16), blocks of 512. Shared memory: B and C of a chunk in float16.
 extern "C" __global__ void __launch_bounds__(512) chunk_rows_64(const StateSpaceParams p) { chunk_rows<2>(p); }
 extern "C" __global__ void __launch_bounds__(512) chunk_rows_128(const StateSpaceParams p) { chunk_rows<4>(p); }
 extern "C" __global__ void __launch_bounds__(512) chunk_rows_256(const StateSpaceParams p) { chunk_rows<8>(p); }
 
-// Makes chunkWeights (chunks, H, 10, 32, 8) in float16 and chunkSteps (chunks, H, 132) of chunkProducts, dt (rows, H) and A (H).
-// Grid: (rows / 64, H / 4), blocks of 128: a warp has a head.
-extern "C" __global__ void __launch_bounds__(128) chunk_weights(const StateSpaceParams p) {
-  __shared__ float2 stepsOfWarps[4][CHUNK];
-  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, g = lane / 4, t = lane % 4;
-  const int h = 4 * blockIdx.y + warp;
-  const long long first = chunk_at(p, blockIdx.x);
-  if (first < 0 || h >= p.H) return;
-  const float A = p.A.at[h * p.A.stride], bias = p.hasBias ? bias_of(p, h, 0) : 0.0f;
-  float delta[2], a[2];
-#pragma unroll
-  for (int i = 0; i < 2; i++) {
-    delta[i] = delta_with(p, step_at(p, first + 2 * lane + i, h, 0), bias);
-    a[i] = fminf(A * delta[i], 0.0f);
-  }
-  float sum = a[0] + a[1];
-#pragma unroll
-  for (int offset = 1; offset < 32; offset *= 2) {
-    const float before = __shfl_sync(ALL_LANES, sum, lane >= offset ? lane - offset : lane);
-    if (lane >= offset) sum += before;
-  }
-  const float before = __shfl_sync(ALL_LANES, sum, lane > 0 ? lane - 1 : 0);
-  a[0] += lane > 0 ? before : 0.0f;
-  a[1] += a[0];
-  const float last = __shfl_sync(ALL_LANES, a[1], 31);
-  float toState[2], mostDelta = 0, mostToState = 0;
-#pragma unroll
-  for (int i = 0; i < 2; i++) {
-    toState[i] = delta[i] * expf(fminf(last - a[i], 0.0f));
-    mostDelta = fmaxf(mostDelta, fabsf(delta[i])), mostToState = fmaxf(mostToState, fabsf(toState[i]));
-  }
-  const float ofOutput = power_above(warp_max(mostDelta)) * (1.0f / MOST_WEIGHT), ofState = power_above(warp_max(mostToState));
-  float* to = steps_at(p, blockIdx.x, h);
-  const float share = inverse_of(ofState);
-  *(float4*)(to + 4 * lane) = make_float4(toState[0] * share, expf(a[0]), toState[1] * share, expf(a[1]));
-  // B and C were made 2^15 at most.
-  if (lane == 0) *(float4*)(to + 2 * CHUNK) = make_float4(ofState, ofOutput * 1073741824.0f, expf(last), 0.0f);
-  float2* steps = stepsOfWarps[warp];
-  const float inverse = inverse_of(ofOutput) * 9.31322574615478515625e-10f;
-  steps[2 * lane] = make_float2(a[0], delta[0] * inverse), steps[2 * lane + 1] = make_float2(a[1], delta[1] * inverse);
-  __syncwarp();
-  const float4* products = (const float4*)products_at(p, blockIdx.x, h / p.headsPerGroup) + 2 * lane;
-  uint4* weights = weights_at(p, blockIdx.x, h) + lane;
-#pragma unroll
-  for (int row = 0; row < 4; row++) {
-    const float low = steps[16 * row + g].x, high = steps[16 * row + g + 8].x;
-#pragma unroll
-    for (int column = 0; column <= row; column++) {
-      const int tile = row * (row + 1) / 2 + column;
-      u32 words[4];
-#pragma unroll
-      for (int half = 0; half < 2; half++) {
-        const float4 v = products[64 * tile + half];
-        float lowValues[2] = {v.x, v.y}, highValues[2] = {v.z, v.w};
-#pragma unroll
-        for (int i = 0; i < 2; i++) {
-          const int own = 8 * half + 2 * t + i;
-          const float2 step = steps[16 * column + own];
-          lowValues[i] *= step.y * exp_of_16_bits(fminf(low - step.x, 0.0f));
-          highValues[i] *= step.y * exp_of_16_bits(fminf(high - step.x, 0.0f));
-          if (column == row && own > g) lowValues[i] = 0;
-          if (column == row && own > g + 8) highValues[i] = 0;
-        }
-        words[2 * half] = floats_to_halves(lowValues[0], lowValues[1]);
-        words[2 * half + 1] = floats_to_halves(highValues[0], highValues[1]);
-      }
-      weights[32 * tile] = make_uint4(words[0], words[1], words[2], words[3]);
-    }
-  }
-}
+// Makes the state (slots, H, P, N) after the last whole chunk of x (rows, H*P), and of each chunk the one before it, chunkStates
+// (chunks, H, P / 32, 2, N / 16, 32, 8) in float16, with chunkPowers (chunks, H, P / 32, 2). Grid: (P / 32, H, sequences), blocks of 256.
+// Shared memory: B of three chunks in float16, x of three in float32 and of two in float16, and floats.
+extern "C" __global__ void __launch_bounds__(256, 2) chunk_states_64(const StateSpaceParams p) { chunk_states<2>(p); }
+extern "C" __global__ void __launch_bounds__(256, 2) chunk_states_128(const StateSpaceParams p) { chunk_states<4>(p); }
+extern "C" __global__ void __launch_bounds__(256) chunk_states_256(const StateSpaceParams p) { chunk_states<8>(p); }
 
-// Makes the outputs (rows, H*P) of whole chunks, and the state (slots, H, P, N) after the last, of all these and of x, z and D.
-// Grid: (P / 32, H, sequences), blocks of 256. Shared memory: B and C of two chunks, x twice and a state in float16, and floats.
-extern "C" __global__ void __launch_bounds__(256, 2) chunk_scan_64(const StateSpaceParams p) { chunk_scan<2>(p); }
-extern "C" __global__ void __launch_bounds__(256, 2) chunk_scan_128(const StateSpaceParams p) { chunk_scan<4>(p); }
-extern "C" __global__ void __launch_bounds__(256) chunk_scan_256(const StateSpaceParams p) { chunk_scan<8>(p); }
+// Makes the outputs (rows, H*P) of whole chunks, of all these and of x, z and D. Grid: (rows / 64, H), blocks of 256. Shared memory: C
+// of a chunk and x of its head in float16.
+extern "C" __global__ void __launch_bounds__(256, 3) chunk_outputs_64(const StateSpaceParams p) { chunk_outputs<2>(p); }
+extern "C" __global__ void __launch_bounds__(256, 3) chunk_outputs_128(const StateSpaceParams p) { chunk_outputs<4>(p); }
+extern "C" __global__ void __launch_bounds__(256, 3) chunk_outputs_256(const StateSpaceParams p) { chunk_outputs<8>(p); }

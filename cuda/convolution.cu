@@ -1,6 +1,7 @@
 // Causal depthwise convolution: over packed sequences (prefill), and for the next tokens of each (decode). Both sum in one
 // order: bias, then taps from the oldest input on.
 #include "convolution.cuh"
+#include "quads.cuh"
 
 struct CausalConv1dFnParams {
   Rows x;
@@ -19,6 +20,7 @@ struct CausalConv1dFnParams {
   int count;
   int isSilu;
   int hasBias;
+  int keepsState;
 };
 
 // out[t] = activation(bias + Σ_w weight[w] * xx[t + w]), xx = [past K-1 inputs | x] of the row's sequence; rows of slot -1
@@ -44,6 +46,86 @@ extern "C" __global__ void __launch_bounds__(256) causal_conv1d_fn(const CausalC
     sum = fmaf(element(p.weight, c, w), input, sum);
   }
   *out = finished(sum, p.isSilu);
+}
+
+// Tokens of a thread of causal_conv1d_four.
+#define OWN_TOKENS 8
+
+// The same of four taps and states of three inputs, and what causal_conv1d_states does, if it `keepsState`. A thread has four channels
+// of OWN_TOKENS tokens of a sequence, so that each input is loaded about once. The one with a sequence's first tokens has its state.
+// Grid: (T / OWN_TOKENS + sequences, C / 512), blocks of 128: the blocks of sequence b begin at starts[b] / OWN_TOKENS + b.
+extern "C" __global__ void __launch_bounds__(128) causal_conv1d_four(const CausalConv1dFnParams p) {
+  const int c = 4 * (blockIdx.y * 128 + threadIdx.x);
+  if (c >= p.C) return;
+  int b = 0;
+  for (int high = p.count - 1; b < high;) {
+    const int middle = (b + high + 1) / 2;
+    if (p.starts[middle] / OWN_TOKENS + middle <= (int)blockIdx.x) b = middle;
+    else high = middle - 1;
+  }
+  const int begin = p.starts[b], length = p.starts[b + 1] - begin;
+  const int first = OWN_TOKENS * ((int)blockIdx.x - begin / OWN_TOKENS - b), left = length - first;
+  if (left <= 0) return;
+  const float* x = p.x.at + begin * p.x.stride;
+  const float* own = x + first * p.x.stride;
+  float* out = p.out.at + (begin + first) * p.out.stride;
+  const int slot = p.slots ? p.slots[b] : b;
+  // The three inputs before the first token, and those of the tokens.
+  float v[3 + OWN_TOKENS][4];
+#pragma unroll
+  for (int i = 0; i < OWN_TOKENS; i++) {
+    if (i < left) load_quad(own + i * p.x.stride, c, p.C, v[3 + i]);
+  }
+  if (slot < 0) {
+#pragma unroll
+    for (int i = 0; i < OWN_TOKENS; i++) {
+      if (i < left) store_quad(out + i * p.out.stride, c, p.C, v[3 + i]);
+    }
+    return;
+  }
+  float* state = p.states + slot * p.stateStride + 3ll * c;
+  if (first > 0) {
+#pragma unroll
+    for (int i = 0; i < 3; i++) load_quad(own + (i - 3) * p.x.stride, c, p.C, v[i]);
+  } else {
+    const bool hasPast = p.hasInitialState && p.hasInitialState[b];
+#pragma unroll
+    for (int i = 0; i < 12; i++) v[i % 3][i / 3] = hasPast && c + i / 3 < p.C ? state[i] : 0.0f;
+  }
+  float taps[4][4], bias[4];
+#pragma unroll
+  for (int j = 0; j < 4; j++) {
+    const int channel = c + j < p.C ? c + j : p.C - 1;
+    load_quad(p.weight.at + channel * p.weight.stride, 0, 4, taps[j]);
+    bias[j] = p.hasBias ? vector_at(p.bias, channel) : 0.0f;
+  }
+  if (first == 0 && p.keepsState) {
+    float last[3][4];
+#pragma unroll
+    for (int i = 0; i < 3; i++) {
+      const int at = length - 3 + i;
+      if (at >= 0) load_quad(x + at * p.x.stride, c, p.C, last[i]);
+#pragma unroll
+      for (int j = 0; j < 4; j++) last[i][j] = at >= 0 ? last[i][j] : at == -1 ? v[2][j] : v[1][j];
+    }
+#pragma unroll
+    for (int i = 0; i < 12; i++) {
+      if (c + i / 3 < p.C) state[i] = last[i % 3][i / 3];
+    }
+  }
+#pragma unroll
+  for (int i = 0; i < OWN_TOKENS; i++) {
+    if (i >= left) break;
+    float sums[4];
+#pragma unroll
+    for (int j = 0; j < 4; j++) {
+      sums[j] = bias[j];
+#pragma unroll
+      for (int w = 0; w < 4; w++) sums[j] = fmaf(taps[j][w], v[i + w][j], sums[j]);
+      sums[j] = finished(sums[j], p.isSilu);
+    }
+    store_quad(out + i * p.out.stride, c, p.C, sums);
+  }
 }
 
 struct CausalConv1dStatesParams {

@@ -118,11 +118,11 @@ static __device__ __forceinline__ float make_parts(const LinearHalvesParams& p, 
   }
   if (FROM == NORMED) {
     const RmsNormParams norm = {p.normX, p.normZ, p.normY, p.normWeight, p.normOut, words, nullptr, p.K, p.padded,
-                                isFloat16, p.normHasAddend, 1, 0, p.normEps};
+                                isFloat16, p.normHasAddend, 2, 0, p.normEps};
     return norm_row(norm, 0, parts, writes);
   }
   const GatedNormParams norm = {p.normX, p.normZ, p.normY, p.normSquareSums, p.normWeight, p.normOut, words, nullptr,
-                                p.K, p.normGroups, p.normGroupSize, p.padded, isFloat16, 1, 0, p.normCount, p.normEps};
+                                p.K, p.normGroups, p.normGroupSize, p.padded, isFloat16, 2, 0, p.normCount, p.normEps};
   return gated_norm_row(norm, 0, (float*)(words + p.padded), parts, writes);
 }
 

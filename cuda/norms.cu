@@ -5,83 +5,171 @@
 extern "C" __global__ void __launch_bounds__(256) rms_norm(const RmsNormParams p) {
   const long long t = blockIdx.x;
   const float factor = norm_row(p, t, parts_of(p.parts, t, p.padded, p.partsAreInBlocks), true);
-  if (p.hasParts && threadIdx.x == 0) p.factors[t] = factor;
+  if (p.numParts > 0 && threadIdx.x == 0) p.factors[t] = factor;
 }
 
-// Whether a row's columns are a single group that the registers of a block have room for, and all quads of them are aligned.
-static __device__ __forceinline__ bool is_kept(const GatedNormParams& p) {
-  const u64 places = (u64)p.x.at | (u64)p.z.at | (u64)p.gated.at | (u64)p.out.at | (u64)p.weight.at;
-  const long long strides = p.x.stride | p.z.stride | p.gated.stride | p.out.stride;
-  const bool isAligned = places % 16 == 0 && strides % 4 == 0 && p.C % 4 == 0 && p.weight.stride == 1;
-  return p.groups == 1 && p.C <= 4 * ROW_THREADS * KEPT && isAligned;
-}
+// Rows whose quads are all aligned, and that lie whole in the registers of a block, QUADS times four columns in each thread: many of
+// them run at a time.
 
-// What gated_norm_row does to such a row.
-static __device__ __forceinline__ float gated_norm_kept(const GatedNormParams& p, long long t, const Parts& parts) {
+// See norm_row.
+template <int QUADS>
+static __device__ __forceinline__ void norm_kept(const RmsNormParams& p) {
   __shared__ float sums[ROW_THREADS / 32];
   __shared__ float mosts[ROW_THREADS / 32];
+  const int COLUMNS = 4 * ROW_THREADS;
+  const long long t = blockIdx.x;
   const float* x = p.x.at + t * p.x.stride;
-  const float* z = p.z.at + t * p.z.stride;
-  float* gated = p.gated.at + t * p.gated.stride;
+  const float* addend = p.addend.at + t * p.addend.stride;
+  float* sum = p.sum.at + t * p.sum.stride;
   float* out = p.out.at + t * p.out.stride;
-  float4 v[KEPT], gate[KEPT], weights[KEPT];
+  float4 v[QUADS], weights[QUADS];
 #pragma unroll
-  for (int q = 0; q < KEPT; q++) {
-    const int c = 4 * (threadIdx.x + ROW_THREADS * q);
+  for (int q = 0; q < QUADS; q++) {
+    const int c = 4 * threadIdx.x + COLUMNS * q;
     if (c < p.C) weights[q] = *(const float4*)(p.weight.at + c);
   }
   await_previous();
 #pragma unroll
-  for (int q = 0; q < KEPT; q++) {
-    const int c = 4 * (threadIdx.x + ROW_THREADS * q);
+  for (int q = 0; q < QUADS; q++) {
+    const int c = 4 * threadIdx.x + COLUMNS * q;
+    v[q] = c < p.C ? *(const float4*)(x + c) : make_float4(0, 0, 0, 0);
+  }
+  float squares = 0;
+#pragma unroll
+  for (int q = 0; q < QUADS; q++) {
+    const int c = 4 * threadIdx.x + COLUMNS * q;
+    float* own = &v[q].x;
+    if (p.hasAddend && c < p.C) {
+      const float4 other = *(const float4*)(addend + c);
+#pragma unroll
+      for (int i = 0; i < 4; i++) own[i] = __fadd_rn(own[i], (&other.x)[i]);
+      *(float4*)(sum + c) = v[q];
+    }
+#pragma unroll
+    for (int i = 0; i < 4; i++) squares = fmaf(own[i], own[i], squares);
+  }
+  const float inverseRoot = inverse_root(block_sum_once(squares, sums), (float)p.C, p.eps);
+  float most = 0;
+#pragma unroll
+  for (int q = 0; q < QUADS; q++) {
+    const int c = 4 * threadIdx.x + COLUMNS * q;
+    if (c >= p.C) continue;
+    float* own = &v[q].x;
+#pragma unroll
+    for (int i = 0; i < 4; i++) own[i] = __fmul_rn(__fmul_rn(own[i], inverseRoot), (&weights[q].x)[i]);
+    if (p.out.at) *(float4*)(out + c) = v[q];
+    most = fmaxf(most, magnitude_of(own));
+  }
+  if (p.numParts == 0) return;
+  const float factor = p.isFloat16 ? split_factor(block_max_once(most, mosts)) : 1.0f;
+  const float inverse = 1.0f / factor;
+  const Parts parts = parts_of(p.parts, t, p.padded, p.partsAreInBlocks);
+#pragma unroll
+  for (int q = 0; q < QUADS; q++) {
+    const int c = 4 * threadIdx.x + COLUMNS * q;
+    if (first_of_warp(c) < p.padded) put_warp_parts(parts, c, p.padded, &v[q].x, inverse, p.isFloat16, p.numParts);
+  }
+  if (threadIdx.x == 0) p.factors[t] = factor;
+}
+
+// See gated_norm_row; a group is all of the row, or a multiple of 1,024 columns. The weights come to registers before everything else,
+// or with IS_SPARING in place of the gate.
+template <int QUADS, bool IS_SPARING>
+static __device__ __forceinline__ void gated_norm_kept(const GatedNormParams& p) {
+  __shared__ float sums[QUADS][ROW_THREADS / 32];
+  __shared__ float mosts[ROW_THREADS / 32];
+  const int COLUMNS = 4 * ROW_THREADS;
+  const long long t = blockIdx.x;
+  const float* x = p.x.at + t * p.x.stride;
+  const float* z = p.z.at + t * p.z.stride;
+  float* gated = p.gated.at + t * p.gated.stride;
+  float* out = p.out.at + t * p.out.stride;
+  float4 v[QUADS], gate[QUADS], weights[QUADS];
+  auto load_weights = [&]() {
+#pragma unroll
+    for (int q = 0; q < QUADS; q++) {
+      const int c = 4 * threadIdx.x + COLUMNS * q;
+      if (c < p.C) weights[q] = *(const float4*)(p.weight.at + c);
+    }
+  };
+  if (!IS_SPARING) load_weights();
+  await_previous();
+#pragma unroll
+  for (int q = 0; q < QUADS; q++) {
+    const int c = 4 * threadIdx.x + COLUMNS * q;
     if (c < p.C) v[q] = *(const float4*)(x + c), gate[q] = *(const float4*)(z + c);
+    else v[q] = gate[q] = make_float4(0, 0, 0, 0);
   }
   float sum = 0;
+  int group = 0, left = p.groupSize;
 #pragma unroll
-  for (int q = 0; q < KEPT; q++) {
-    const int c = 4 * (threadIdx.x + ROW_THREADS * q);
-    if (c >= p.C) continue;
+  for (int q = 0; q < QUADS; q++) {
+    const int c = 4 * threadIdx.x + COLUMNS * q;
+    if (COLUMNS * q >= p.C) continue;
     float* own = &v[q].x;
 #pragma unroll
     for (int i = 0; i < 4; i++) {
       own[i] = __fmul_rn(own[i], silu((&gate[q].x)[i]));
       sum = fmaf(own[i], own[i], sum);
     }
-    *(float4*)(gated + c) = v[q];
+    if (p.gated.at && c < p.C) *(float4*)(gated + c) = v[q];
+    left -= COLUMNS;
+    if (left > 0) continue;
+    sum = warp_sum(sum);
+    if (threadIdx.x % 32 == 0) sums[group][threadIdx.x / 32] = sum;
+    sum = 0, left = p.groupSize, group++;
   }
-  const float total = block_sum_once(sum, sums);
-  if (threadIdx.x == 0) p.squareSums.at[t * p.squareSums.stride] = total;
-  const float inverseRoot = inverse_root(total, p.count, p.eps);
-  float most = 0;
+  if (IS_SPARING) load_weights();
+  __syncthreads();
+  float most = 0, inverseRoot = 0;
+  group = 0, left = 0;
 #pragma unroll
-  for (int q = 0; q < KEPT; q++) {
-    const int c = 4 * (threadIdx.x + ROW_THREADS * q);
+  for (int q = 0; q < QUADS; q++) {
+    const int c = 4 * threadIdx.x + COLUMNS * q;
+    if (COLUMNS * q >= p.C) continue;
+    if (left <= 0) {
+      float total = 0;
+#pragma unroll
+      for (int w = 0; w < ROW_THREADS / 32; w++) total += sums[group][w];
+      if (p.squareSums.at && threadIdx.x == 0) p.squareSums.at[t * p.squareSums.stride + group] = total;
+      inverseRoot = inverse_root(total, p.count, p.eps);
+      left = p.groupSize, group++;
+    }
+    left -= COLUMNS;
     if (c >= p.C) continue;
     float* own = &v[q].x;
 #pragma unroll
     for (int i = 0; i < 4; i++) own[i] = __fmul_rn(__fmul_rn(own[i], inverseRoot), (&weights[q].x)[i]);
-    *(float4*)(out + c) = v[q];
+    if (p.out.at) *(float4*)(out + c) = v[q];
     most = fmaxf(most, magnitude_of(own));
   }
-  if (!p.hasParts) return 1.0f;
+  if (p.numParts == 0) return;
   const float factor = p.isFloat16 ? split_factor(block_max_once(most, mosts)) : 1.0f;
   const float inverse = 1.0f / factor;
+  const Parts parts = parts_of(p.parts, t, p.padded, p.partsAreInBlocks);
 #pragma unroll
-  for (int q = 0; q < KEPT; q++) {
-    const int c = 4 * (threadIdx.x + ROW_THREADS * q);
-    if (c < p.C) put_parts(parts, c, &v[q].x, inverse, p.isFloat16);
+  for (int q = 0; q < QUADS; q++) {
+    const int c = 4 * threadIdx.x + COLUMNS * q;
+    if (first_of_warp(c) < p.padded) put_warp_parts(parts, c, p.padded, &v[q].x, inverse, p.isFloat16, p.numParts);
   }
-  put_padding(parts, p.C, p.padded);
-  return factor;
+  if (threadIdx.x == 0) p.factors[t] = factor;
 }
 
-// Grid: a block of 256 a row, with C floats of shared memory: see gated_norm_row.
+// Rows of up to so many columns. Grid: a block of 256 a row.
+extern "C" __global__ void __launch_bounds__(256, 8) rms_norm_1024(const RmsNormParams p) { norm_kept<1>(p); }
+extern "C" __global__ void __launch_bounds__(256, 5) rms_norm_3072(const RmsNormParams p) { norm_kept<3>(p); }
+extern "C" __global__ void __launch_bounds__(256, 5) gated_norm_2048(const GatedNormParams p) { gated_norm_kept<2, false>(p); }
+extern "C" __global__ void __launch_bounds__(256, 4) gated_norm_4096(const GatedNormParams p) { gated_norm_kept<4, false>(p); }
+extern "C" __global__ void __launch_bounds__(256, 4) gated_norm_5120(const GatedNormParams p) { gated_norm_kept<5, true>(p); }
+extern "C" __global__ void __launch_bounds__(256, 3) gated_norm_8192(const GatedNormParams p) { gated_norm_kept<8, true>(p); }
+
+// Rows of any other kind. Grid: a block of 256 a row, with C floats of shared memory: see gated_norm_row.
 extern "C" __global__ void __launch_bounds__(256) gated_norm(const GatedNormParams p) {
   SHARED_BY_LAUNCH(shared);
   const long long t = blockIdx.x;
   const Parts parts = parts_of(p.parts, t, p.padded, p.partsAreInBlocks);
-  const float factor = is_kept(p) ? gated_norm_kept(p, t, parts) : gated_norm_row(p, t, (float*)shared, parts, true);
-  if (p.hasParts && threadIdx.x == 0) p.factors[t] = factor;
+  const float factor = gated_norm_row(p, t, (float*)shared, parts, true);
+  if (p.numParts > 0 && threadIdx.x == 0) p.factors[t] = factor;
 }
 
 struct GroupSquareSumsParams {

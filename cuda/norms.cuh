@@ -54,14 +54,14 @@ struct RmsNormParams {
   int padded;
   int isFloat16;
   int hasAddend;
-  int hasParts;
+  int numParts;
   int partsAreInBlocks;
   float eps;
 };
 
 // out = y / sqrt(mean(y²) + eps) * weight, where y is x, or with an addend sum = x + addend. With parts, they are out's as
 // split_rows makes them, and their factor is returned. x, addend, sum, out (T, C), weight (C). Thread i of 256 sums columns 4 i to
-// 4 i + 3, and those a multiple of 1,024 further on. What does not write takes rows of up to 4,096 columns.
+// 4 i + 3, and those a multiple of 1,024 further on. What does not write, or has no `out`, takes rows of up to 4,096 columns.
 static __device__ __forceinline__ float norm_row(const RmsNormParams& p, long long t, const Parts& parts, bool writes) {
   __shared__ float sums[ROW_THREADS / 32];
   __shared__ float mosts[ROW_THREADS / 32];
@@ -110,13 +110,14 @@ static __device__ __forceinline__ float norm_row(const RmsNormParams& p, long lo
   auto scale = [&](int c, float* v, const float* weight) {
 #pragma unroll
     for (int i = 0; i < 4; i++) v[i] = __fmul_rn(__fmul_rn(v[i], inverseRoot), weight[i]);
-    if (writes) store_quad(out, c, p.C, v);
+    if (writes && p.out.at) store_quad(out, c, p.C, v);
     most = fmaxf(most, magnitude_of(v));
   };
 #pragma unroll
   for (int q = 0; q < KEPT; q++) {
     const int c = 4 * (threadIdx.x + ROW_THREADS * q);
     if (c < p.C) scale(c, kept[q], weights[q]);
+    else kept[q][0] = kept[q][1] = kept[q][2] = kept[q][3] = 0;
   }
   for (int c = 4 * (threadIdx.x + ROW_THREADS * KEPT); c < p.C; c += 4 * ROW_THREADS) {
     float v[4], weight[4];
@@ -125,20 +126,20 @@ static __device__ __forceinline__ float norm_row(const RmsNormParams& p, long lo
     load_weights(p.weight, c, p.C, weight);
     scale(c, v, weight);
   }
-  if (!p.hasParts) return 1.0f;
+  if (p.numParts == 0) return 1.0f;
   const float factor = p.isFloat16 ? split_factor(block_max_once(most, mosts)) : 1.0f;
   const float inverse = 1.0f / factor;
+  // Up to `padded`: those of a warp go together.
 #pragma unroll
   for (int q = 0; q < KEPT; q++) {
     const int c = 4 * (threadIdx.x + ROW_THREADS * q);
-    if (c < p.C) put_parts(parts, c, kept[q], inverse, p.isFloat16);
+    if (first_of_warp(c) < p.padded) put_warp_parts(parts, c, p.padded, kept[q], inverse, p.isFloat16, p.numParts);
   }
-  for (int c = 4 * (threadIdx.x + ROW_THREADS * KEPT); c < p.C; c += 4 * ROW_THREADS) {
+  for (int c = 4 * (threadIdx.x + ROW_THREADS * KEPT); first_of_warp(c) < p.padded; c += 4 * ROW_THREADS) {
     float v[4];
     load_quad(out, c, p.C, v);
-    put_parts(parts, c, v, inverse, p.isFloat16);
+    put_warp_parts(parts, c, p.padded, v, inverse, p.isFloat16, p.numParts);
   }
-  put_padding(parts, p.C, p.padded);
   return factor;
 }
 
@@ -158,15 +159,15 @@ struct GatedNormParams {
   int groupSize;
   int padded;
   int isFloat16;
-  int hasParts;
+  int numParts;
   int partsAreInBlocks;
   float count;
   float eps;
 };
 
 // What the gate, group_square_sums, scale_by_group_norm and split_rows do one after another, to all columns of a row's groups.
-// x, z, gated, out (T, C), squareSums (T, groups), weight (C); `row` has room for C floats in shared memory. Columns that are not
-// four to a group are loaded one by one.
+// x, z, gated, out (T, C), squareSums (T, groups), weight (C). Which of gated, squareSums and out is missing is not written.
+// `row` has room for C floats in shared memory. Columns that are not four to a group are loaded one by one.
 static __device__ __forceinline__ float gated_norm_row(
     const GatedNormParams& p, long long t, float* row, const Parts& parts, bool writes) {
   __shared__ float sums[MOST_GROUPS][ROW_THREADS / 32];
@@ -207,7 +208,7 @@ static __device__ __forceinline__ float gated_norm_row(
         if (c >= size) continue;
 #pragma unroll
         for (int i = 0; i < 4; i++) v[q][i] = __fmul_rn(v[q][i], silu(gate[q][i]));
-        if (writes) store_quad(gated + begin, c, size, v[q]);
+        if (writes && p.gated.at) store_quad(gated + begin, c, size, v[q]);
         store_quad(row + begin, c, size, v[q]);
 #pragma unroll
         for (int i = 0; i < 4; i++) sum = fmaf(v[q][i], v[q][i], sum);
@@ -223,7 +224,7 @@ static __device__ __forceinline__ float gated_norm_row(
     float total = 0;
 #pragma unroll
     for (int w = 0; w < ROW_THREADS / 32; w++) total += sums[group][w];
-    if (writes && threadIdx.x == 0) p.squareSums.at[t * p.squareSums.stride + group] = total;
+    if (writes && p.squareSums.at && threadIdx.x == 0) p.squareSums.at[t * p.squareSums.stride + group] = total;
     const float inverseRoot = inverse_root(total, p.count, p.eps);
     const Rows weights = {p.weight.at + begin * p.weight.stride, p.weight.stride};
     for (int first = 4 * threadIdx.x; first < size; first += 4 * ROW_THREADS * KEPT) {
@@ -246,22 +247,21 @@ static __device__ __forceinline__ float gated_norm_row(
         if (c >= size) continue;
 #pragma unroll
         for (int i = 0; i < 4; i++) v[q][i] = __fmul_rn(__fmul_rn(v[q][i], inverseRoot), weight[q][i]);
-        if (writes) store_quad(out + begin, c, size, v[q]);
+        if (writes && p.out.at) store_quad(out + begin, c, size, v[q]);
         store_quad(row + begin, c, size, v[q]);
         most = fmaxf(most, magnitude_of(v[q]));
       }
     }
   }
-  if (!p.hasParts) return 1.0f;
+  if (p.numParts == 0) return 1.0f;
   // Also: all have put their columns into the row.
   const float factor = p.isFloat16 ? split_factor(block_max_once(most, mosts)) : 1.0f;
   if (!p.isFloat16) __syncthreads();
   const float inverse = 1.0f / factor;
-  for (int c = 4 * threadIdx.x; c < p.C; c += 4 * ROW_THREADS) {
+  for (int c = 4 * threadIdx.x; first_of_warp(c) < p.padded; c += 4 * ROW_THREADS) {
     float v[4];
     load_quad(row, c, p.C, v);
-    put_parts(parts, c, v, inverse, p.isFloat16);
+    put_warp_parts(parts, c, p.padded, v, inverse, p.isFloat16, p.numParts);
   }
-  put_padding(parts, p.C, p.padded);
   return factor;
 }

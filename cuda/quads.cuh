@@ -57,10 +57,8 @@ static __device__ __forceinline__ u32* parts_at(const Parts& parts, int c, int s
   return parts.at + c / 64 * 4096 + 2048 * second + 4 * place_of_128(parts.row, c % 64 / 32 * 4 + c % 8 / 2) + c % 32 / 8;
 }
 
-// Puts four columns of a row, divided by its factor, where the tensor cores' kernels find them: their first parts, and what these
-// lack.
-static __device__ __forceinline__ void put_parts(const Parts& parts, int c, const float* v, float inverse, bool isFloat16) {
-  u32 first[2], second[2];
+// Four columns of a row, divided by its factor, as words of two: their first parts, and what these lack.
+static __device__ __forceinline__ void split_quad(const float* v, float inverse, bool isFloat16, u32* first, u32* second) {
 #pragma unroll
   for (int i = 0; i < 2; i++) {
     const float low = v[2 * i] * inverse, high = v[2 * i + 1] * inverse;
@@ -72,6 +70,12 @@ static __device__ __forceinline__ void put_parts(const Parts& parts, int c, cons
       second[i] = floats_to_bfloats(low - bits_to_float(first[i] << 16), high - bits_to_float(first[i] & 0xffff0000u));
     }
   }
+}
+
+// Puts four columns of a row, divided by its factor, where the tensor cores' kernels find them.
+static __device__ __forceinline__ void put_parts(const Parts& parts, int c, const float* v, float inverse, bool isFloat16) {
+  u32 first[2], second[2];
+  split_quad(v, inverse, isFloat16, first, second);
   if (parts.row < 0) {
     *(uint2*)parts_at(parts, c, 0) = make_uint2(first[0], first[1]);
     *(uint2*)parts_at(parts, c, 1) = make_uint2(second[0], second[1]);
@@ -91,6 +95,44 @@ static __device__ __forceinline__ void put_columns(
   const float zeros[4] = {0, 0, 0, 0};
   put_parts(parts, 2 * c, v, inverse, isFloat16);
   put_parts(parts, 2 * c + 4, zeros, inverse, isFloat16);
+}
+
+// The first column of a warp whose lanes have four each, of which those from c on are a lane's.
+static __device__ __forceinline__ int first_of_warp(int c) { return c / 128 * 128; }
+
+// Puts what a warp has of a row, lane l four columns from c on, which is 4 l more than a multiple of 128, up to `padded`. With
+// `numParts` 1 what the first parts lack is left out of blocks. Eight lanes have 32 columns, of which those lie together in a block
+// that are the same pair of an eight: lanes exchange their words, so that each stores neighbours.
+static __device__ __forceinline__ void put_warp_parts(
+    const Parts& parts, int c, int padded, const float* v, float inverse, bool isFloat16, int numParts) {
+  if (parts.row < 0) {
+    if (c < padded) put_parts(parts, c, v, inverse, isFloat16);
+    return;
+  }
+  u32 words[2][2];
+  split_quad(v, inverse, isFloat16, words[0], words[1]);
+  const int lane = threadIdx.x % 32, half = lane % 2, odd = lane / 2 % 2, upper = lane / 4 % 2;
+  // Lane 2 e + h of eight has pairs 2 h and 2 h + 1 of eight e. Lanes with odd e get the second of them, and the others the first.
+#pragma unroll
+  for (int part = 0; part < 2; part++) {
+    const u32 other = __shfl_xor_sync(ALL_LANES, odd ? words[part][0] : words[part][1], 2);
+    words[part][0] = odd ? other : words[part][0];
+    words[part][1] = odd ? words[part][1] : other;
+  }
+  const int pair = 2 * half + odd, first = c / 32 * 32;
+  if (numParts == 1) {
+    if (c < padded) *(uint2*)(parts_at(parts, first + 2 * pair, 0) + 2 * upper) = make_uint2(words[0][0], words[0][1]);
+    return;
+  }
+  // The upper four lanes get all of the second parts, and the others of the first ones.
+  uint4 all;
+#pragma unroll
+  for (int i = 0; i < 2; i++) {
+    const u32 other = __shfl_xor_sync(ALL_LANES, upper ? words[0][i] : words[1][i], 4);
+    (&all.x)[i] = upper ? other : words[0][i];
+    (&all.z)[i] = upper ? words[1][i] : other;
+  }
+  if (c < padded) *(uint4*)parts_at(parts, first + 2 * pair, upper) = all;
 }
 
 // The sum of 8 columns of a row that is split into float16, of which c is the first: of their first parts, then of their second ones.

@@ -88,13 +88,14 @@ struct SplitRowsParams {
   int K;
   int padded;
   int kind;
+  int numParts;
   int isInBlocks;
   int isSpread;
 };
 
 // Rows as sums of two float16 or two bfloat16 each, for the tensor cores: x is out[0] + out[1], times factors, to 22 or 16 bits.
-// see quads.cuh. x (T, K), out (T, 2 * padded) with zeros from K on, factors (T); spread, 16 columns take 32 places (put_columns). Grid: a
-// block of 128 a row.
+// see quads.cuh. With `numParts` 1, out[1] is left out of rows in blocks. x (T, K), out (T, 2 * padded) with zeros from K on,
+// factors (T); spread, 16 columns take 32 places (put_columns). Grid: a block of 128 a row.
 extern "C" __global__ void __launch_bounds__(128) split_rows(const SplitRowsParams p) {
   __shared__ float mosts[4];
   await_previous();
@@ -103,7 +104,12 @@ extern "C" __global__ void __launch_bounds__(128) split_rows(const SplitRowsPara
   float factor = 1;
   if (p.kind == AS_FLOAT16) {
     float most = 0;
-    for (int c = threadIdx.x; c < p.K; c += 128) most = fmaxf(most, fabsf(x[c]));
+    for (int c = 4 * threadIdx.x; c < p.K; c += 4 * 128) {
+      float v[4];
+      load_quad(x, c, p.K, v);
+#pragma unroll
+      for (int i = 0; i < 4; i++) most = fmaxf(most, fabsf(v[i]));
+    }
     most = warp_max(most);
     if (threadIdx.x % 32 == 0) mosts[threadIdx.x / 32] = most;
     __syncthreads();
@@ -112,10 +118,15 @@ extern "C" __global__ void __launch_bounds__(128) split_rows(const SplitRowsPara
   }
   const float inverse = 1.0f / factor;
   const Parts out = parts_of(p.out, t, p.padded, p.isInBlocks);
-  for (int c = 4 * threadIdx.x; c < (p.isSpread ? p.padded / 2 : p.padded); c += 4 * 128) {
+  for (int c = 4 * threadIdx.x; p.isSpread && c < p.padded / 2; c += 4 * 128) {
     float v[4];
     load_quad(x, c, p.K, v);
-    put_columns(out, c, v, inverse, p.kind == AS_FLOAT16, p.isSpread);
+    put_columns(out, c, v, inverse, p.kind == AS_FLOAT16, true);
+  }
+  for (int c = 4 * threadIdx.x; !p.isSpread && first_of_warp(c) < p.padded; c += 4 * 128) {
+    float v[4];
+    load_quad(x, c, p.K, v);
+    put_warp_parts(out, c, p.padded, v, inverse, p.kind == AS_FLOAT16, p.numParts);
   }
   if (threadIdx.x == 0) p.factors[t] = factor;
 }

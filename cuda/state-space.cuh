@@ -37,8 +37,9 @@ struct StateSpaceParams {
   // begin.
   u16* chunkHalves;
   float* chunkProducts;
-  u16* chunkWeights;
   float* chunkSteps;
+  u16* chunkStates;
+  float* chunkPowers;
   const int* chunkPositions;
   // Which tokens of a sequence a scan takes: all, or those before or after its whole chunks.
   int stretch;

@@ -201,7 +201,8 @@ static __device__ __forceinline__ void multiply_tile(
   if (last >= 0) arrive(&emptied[last]);
 }
 
-// Puts the outputs of a tile, of which row and output are the first. Everything is loaded before anything is stored.
+// Puts the outputs of a tile, of which row and output are the first; without `out` only their sums with the addend. Everything is
+// loaded before anything is stored.
 template <int OUTPUTS, int ROWS>
 static __device__ __forceinline__ void put_tile(
     const WideWork<OUTPUTS, ROWS>& work, int row, int output, float (&totals)[ROWS / 2], float (&sums)[ROWS / 2]) {
@@ -236,7 +237,7 @@ static __device__ __forceinline__ void put_tile(
   }
   if (hasAddend) each(p.addend, [&](float& from, int i) { sums[i] = from; });
   const Rows out = p.slices ? Rows{p.slices + (long long)work.slice * p.T * p.N, p.N} : p.out;
-  each(out, [&](float& to, int i) { to = totals[i]; });
+  if (out.at) each(out, [&](float& to, int i) { to = totals[i]; });
   if (hasAddend) each(p.sum, [&](float& to, int i) { to = __fadd_rn(totals[i], sums[i]); });
 }
 

@@ -8,6 +8,8 @@ import { expectSame, type MakeBackend, useBackend } from '../suite/harness.ts';
 const [HIDDEN, H, P, N, G, TAPS] = [72, 4, 32, 64, 2, 4] as const;
 const INNER = H * P;
 const CONVOLVED = INNER + 2 * G * N;
+/** The results from which on later layers read them: the residual and the states. */
+const LAST = -3;
 
 /** Tests that kernels that do the work of several give the same bits as those, one after another. */
 export function describeFusions(makeBackend: MakeBackend): void {
@@ -20,6 +22,7 @@ export function describeFusions(makeBackend: MakeBackend): void {
       [3, 'bfloat16', G],
       [20, 'float16', 1],
       [70, 'float16', G],
+      [70, 'bfloat16', 1],
       [1, 'int8', G],
       [20, 'int8', G],
       [3, 'float32', G],
@@ -100,18 +103,43 @@ export function describeFusions(makeBackend: MakeBackend): void {
         return [...all, made.add(residual, change)];
       });
     });
+
+    test.each([
+      [5120, 1],
+      [8192, 8],
+    ])('of prompts with a gated norm of %i columns in %i groups', async (C, groups) => {
+      const [T, outputs] = [66, 8];
+      const made = backend();
+      const random = new SeededRandom(C);
+      const [x, z, addend] = [C, C, outputs].map((columns) => made.tensor(random.floats(T * columns), [T, columns]));
+      const weight = made.tensor(random.floats(C), [C]);
+      const matrix = made.linearWeight(random.floats(outputs * C), outputs, C, 'float16');
+      const layout = { firstColumn: 0, groupSize: C / groups };
+      const run = () => {
+        const gated = made.siluGate(x, z);
+        const normed = made.scaleByGroupNorm(gated, made.groupSquareSums(gated, groups, layout), weight, 1e-5, layout);
+        return { read: made.read(made.add(addend, made.linear(normed, matrix))) };
+      };
+      const fused = await made.scope(run).read;
+      expectSame(fused, await run().read, 'the sum');
+    });
   });
 }
 
 /** Expects what `run` makes to have the same bits where launches may be fused as where none is. */
 async function expectSameApart(made: Backend, run: () => readonly Tensor[]): Promise<void> {
   const outcomes: Float32Array[][] = [];
-  for (const isFused of [true, false]) {
-    const reads = () => ({ reads: run().map((x) => made.read(x)) });
+  // Of prompts what is not read is not written: first the last results alone, then all of them.
+  for (const { isFused, first } of [{ isFused: true, first: LAST }, { isFused: true }, { isFused: false }]) {
+    const reads = () => {
+      const results = run();
+      return { reads: results.slice(first).map((x) => made.read(x)) };
+    };
     // Outside of a scope each tensor is allocated after what was launched before: that leaves nothing to fuse.
     outcomes.push(await Promise.all((isFused ? made.scope(reads) : reads()).reads));
   }
-  const [fused, alone] = outcomes;
+  const [last, fused, alone] = outcomes;
+  for (const [i, expected] of alone.slice(LAST).entries()) expectSame(last[i], expected, `last result ${i}`);
   for (const [i, expected] of alone.entries()) expectSame(fused[i], expected, `result ${i}`);
 }
 

@@ -69,6 +69,7 @@ export class CudaCalls {
 
   copy(to: number, from: number, bytes: number): void {
     if (bytes === 0 || this.device.isDry) return;
+    this.device.complete(from);
     this.device.call('cuMemcpyDtoDAsync', to, from, bytes, this.device.stream);
   }
 
@@ -89,6 +90,7 @@ export class CudaCalls {
     const isSmall = 4 * count <= SMALL_RESULT;
     const stride = isSmall ? rowSize : x.stride;
     const span = (rows - 1) * stride + rowSize;
+    this.device.complete(x.address);
     return this.memory.withPinned(4 * span, async ({ address, bytes }) => {
       if (isSmall) {
         const copy = { x, y: undefined, out: { address, stride }, T: rows, C: rowSize, kind: COPY, factor: 1 };

@@ -6,6 +6,7 @@ import { fuseFirst, LONGEST_FUSION } from '../launch/fuse.ts';
 import type { Grid, Launch } from '../launch/launch.ts';
 import { LayerRuns, type OneLaunch } from '../launch/layer-runs.ts';
 import { canOverlap, Overlaps, withWaits } from '../launch/overlap.ts';
+import { Unwritten } from '../launch/unwritten.ts';
 import { type CudaInfo, hasCooperativeLaunches, infoOf } from './cuda-info.ts';
 import { CudaDriver, type DriverFunctions, type Handle } from './driver.ts';
 import { LaunchConfig } from './launch-config.ts';
@@ -49,6 +50,10 @@ export class CudaDevice {
   readonly #events: Handle[] = [];
   /** Launches that wait for those after them, which they may take over. */
   readonly #waiting: Launch[] = [];
+  /** What launches have left out of what they make. */
+  readonly #unwritten = new Unwritten();
+  /** Scopes that what is launched lies in. */
+  #scopes = 0;
   /** Describes launches that may begin before the kernel before has ended, where GPU and driver know such. */
   readonly #overlapping: LaunchConfig | undefined;
   readonly #overlaps = new Overlaps();
@@ -171,6 +176,23 @@ export class CudaDevice {
     this.#overlaps.end();
   }
 
+  /** Tells that a scope has begun or ended, with nothing waiting: in how many scopes what comes next lies. */
+  set scopes(count: number) {
+    this.#scopes = count;
+    if (count === 0) this.#unwritten.clear();
+  }
+
+  /** Tells that a part of a scope has ended, and the address of its result. */
+  endPart(result: Handle | undefined): void {
+    this.#unwritten.endPart(result);
+  }
+
+  /** Has what lies at an address written, if launches have left it out so far, and enqueues what waits. */
+  complete(address: Handle): void {
+    this.flush();
+    for (const due of this.#unwritten.read(address)) this.#enqueue(due);
+  }
+
   /**
    * The commands that `run` enqueues, which are not run, as one that can be enqueued again and again.
    * @param run may be called twice where layers become one launch.
@@ -259,10 +281,13 @@ export class CudaDevice {
 
   #launchFirst(): void {
     const { launch, count } = fuseFirst(this.#waiting, this.info.sharedBytes);
-    this.#waiting.splice(0, count);
+    const replaced = this.#waiting.splice(0, count);
     const runs = this.isDry || this.#joinsLayers ? this.#layerRuns : undefined;
+    // A graph is launched again without its operations, so it leaves nothing out; nor do scopes whose memory others of the scope around
+    // them get.
+    const mayLeaveOut = this.#scopes === 1 && !this.#isCapturing;
     if (runs) for (const due of runs.next(launch)) this.#enqueue(due);
-    else this.#enqueue(launch);
+    else for (const due of this.#unwritten.next(launch, replaced, mayLeaveOut)) this.#enqueue(due);
   }
 
   #enqueue(launch: Launch): void {

@@ -1,6 +1,7 @@
 import { OutOfDeviceMemoryError } from '../../../errors.ts';
 import { Arena, CHUNK_BYTES, type Chunk, START } from './arena.ts';
 import type { CudaDevice } from './cuda-device.ts';
+import { CudaTensor } from './cuda-tensor.ts';
 import type { Handle } from './driver.ts';
 
 /** Addresses of new memory are multiples of this. */
@@ -58,6 +59,7 @@ export class CudaMemory {
     const { place } = arena;
     const sizes = this.#arenas.map(({ size }) => size);
     if (this.#depth++ === 0) for (const each of this.#arenas) each.beginUse();
+    this.#device.scopes = this.#depth;
     this.#isInParts ||= numParts > 0;
     this.#numParts = 0;
     let hasFailed = true;
@@ -70,6 +72,7 @@ export class CudaMemory {
       [this.#numParts, this.#isInParts] = [numParts, isInParts];
       arena.place = place;
       this.#device.flush();
+      this.#device.scopes = this.#depth;
       if (hasFailed) this.#free(this.#arenas.flatMap((each, i) => each.shrink(sizes[i])));
     }
   }
@@ -82,7 +85,9 @@ export class CudaMemory {
     this.#arena = this.#parts[this.#numParts++ % this.#parts.length];
     this.#arena.place = START;
     try {
-      return run();
+      const result = run();
+      this.#device.endPart(result instanceof CudaTensor ? result.address : undefined);
+      return result;
     } finally {
       this.#arena = outer;
     }

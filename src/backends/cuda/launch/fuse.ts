@@ -19,6 +19,19 @@ const FLOAT16 = 1;
 /** What gated_norm has room for. */
 const MOST_NORM_COLUMNS = 24_000;
 const MOST_NORM_GROUPS = 64;
+/** Kernels for rows that registers have room for, by their columns at most. Others take what is longer. */
+const KEPT_NORMS = [
+  { name: 'rms_norm_1024', most: 1024 },
+  { name: 'rms_norm_3072', most: 3072 },
+] as const;
+const KEPT_GATED_NORMS = [
+  { name: 'gated_norm_2048', most: 2048 },
+  { name: 'gated_norm_4096', most: 4096 },
+  { name: 'gated_norm_5120', most: 5120 },
+  { name: 'gated_norm_8192', most: 8192 },
+] as const;
+/** Columns of which the kernels take a whole number as a group, unless it is all of the row. */
+const KEPT_GROUP = 1024;
 /** Columns of a row that every block of a product may norm for itself, without and with a gate. */
 const MOST_NORMED_COLUMNS = 4096;
 const MOST_GATED_COLUMNS = 8192;
@@ -38,7 +51,7 @@ const LEAST_SHARED_BYTES = 101_376;
 /** What a norm has that leaves its rows whole. */
 const NO_PARTS = {
   ...{ parts: undefined, factors: undefined, padded: 0 },
-  ...{ isFloat16: 0, hasParts: 0, partsAreInBlocks: 0 },
+  ...{ isFloat16: 0, numParts: 0, partsAreInBlocks: 0 },
 } as const;
 
 type ProductParams = LinearParams | LinearHalvesParams;
@@ -176,9 +189,31 @@ function fuseSum(first: LaunchOf<'elementwise'>, launches: readonly Launch[], sh
 /** A norm takes over the split of its rows. */
 function fuseParts(norm: LaunchOf<'rms_norm'>, launches: readonly Launch[], count: number, sharedBytes: number) {
   const parts = partsOf(norm.parameters.out, norm.parameters.C, norm.grid.blocks[0], launches[count]);
-  if (!parts) return { launch: norm, count };
+  if (!parts) return { launch: keptNorm(norm), count };
   const split = { ...norm, parameters: { ...norm.parameters, ...parts } };
-  return fuseRow(split, launches, count + 1, sharedBytes) ?? { launch: split, count: count + 1 };
+  return fuseRow(split, launches, count + 1, sharedBytes) ?? { launch: keptNorm(split), count: count + 1 };
+}
+
+/** A norm by the kernel that is best for its rows. */
+function keptNorm(norm: LaunchOf<'rms_norm'>): Launch {
+  const { x, addend, sum, weight, out, C, hasAddend } = norm.parameters;
+  const kernel = KEPT_NORMS.find(({ most }) => C <= most);
+  const rows = [x, out, ...(hasAddend ? [addend, sum] : [])];
+  return kernel && areKept(rows, weight, C) ? { ...norm, name: kernel.name } : norm;
+}
+
+function keptGatedNorm(norm: LaunchOf<'gated_norm'>): Launch {
+  const { x, z, gated, weight, out, C, groups, groupSize } = norm.parameters;
+  const kernel = KEPT_GATED_NORMS.find(({ most }) => C <= most);
+  const isWhole = groups === 1 || groupSize % KEPT_GROUP === 0;
+  if (!kernel || !isWhole || !areKept([x, z, gated, out], weight, C)) return norm;
+  return { ...norm, name: kernel.name, grid: { ...norm.grid, sharedBytes: undefined } };
+}
+
+/** Whether four neighbours of each row, and of the weights, can be loaded at once. */
+function areKept(rows: readonly (DeviceRows | undefined)[], weight: DeviceRows | undefined, C: number): boolean {
+  const areAligned = rows.every((x) => x !== undefined && x.address % 16 === 0 && x.stride % 4 === 0);
+  return areAligned && weight !== undefined && weight.address % 16 === 0 && weight.stride === 1 && C % 4 === 0;
 }
 
 /** The product of a single row takes over its norm: every block does that while its weights are on their way. */
@@ -308,17 +343,17 @@ function fuseGatedNorm(gate: LaunchOf<'elementwise'>, launches: readonly Launch[
       ...(parts ?? NO_PARTS),
     },
   };
-  if (!parts) return { launch, count: 3 };
-  return fuseRow(launch, launches, 4, mostShared) ?? { launch, count: 4 };
+  if (!parts) return { launch: keptGatedNorm(launch), count: 3 };
+  return fuseRow(launch, launches, 4, mostShared) ?? { launch: keptGatedNorm(launch), count: 4 };
 }
 
 /** What a kernel needs to split its rows, if a launch does that. */
 function partsOf(rows: DeviceRows | undefined, C: number, T: number, split: Launch | undefined) {
   if (split?.name !== 'split_rows' || !isSame(split.parameters.x, rows) || split.parameters.isSpread) return undefined;
-  const { K, out, factors, padded, kind, isInBlocks } = split.parameters;
+  const { K, out, factors, padded, kind, numParts, isInBlocks } = split.parameters;
   if (K !== C || split.grid.blocks[0] !== T) return undefined;
   const isFloat16 = kind === FLOAT16 ? 1 : 0;
-  return { parts: out, factors, padded, isFloat16, hasParts: 1, partsAreInBlocks: isInBlocks };
+  return { parts: out, factors, padded, isFloat16, numParts, partsAreInBlocks: isInBlocks };
 }
 
 function isSame(a: DeviceRows | undefined, b: DeviceRows | undefined): boolean {

@@ -6,13 +6,16 @@ import type { STATE_SIZES } from './replay-steps.ts';
 /** Tokens of a chunk. Chunks begin where the position in the sequence is a multiple. */
 export const CHUNK_TOKENS = 64;
 
-/** Channels of a block of chunk_scan, and heads of one of chunk_weights. */
+/** Channels of a block of chunk_states, and heads of one of chunk_rows. */
 const CHANNELS = 32;
-const HEADS = 4;
-/** What cuda/chunk-scan.cu has of a chunk: floats of a group, floats of a head, and values of 16 bits of a head. */
+const HEADS = 16;
+/** Floats that cuda/chunk-scan.cu has of a chunk: of a group, of a head, and those of a head that chunk_states takes. */
 const GROUP_FLOATS = 10 * 256 + 4;
-const STEP_FLOATS = 2 * CHUNK_TOKENS + 4;
-const WEIGHTS = 10 * 256;
+const STEP_FLOATS = 4 * CHUNK_TOKENS + 4;
+const STATE_FLOATS = CHUNK_TOKENS + 4;
+/** Chunks whose x and B, and whose steps, chunk_states has in shared memory. */
+const ROW_BUFFERS = 3;
+const STEP_BUFFERS = 4;
 /** Which tokens state_scan takes, by their numbers in cuda/state-space.cuh. */
 const [BEFORE_CHUNKS, AFTER_CHUNKS] = [1, 2];
 
@@ -36,7 +39,9 @@ export function scanChunks(
 ): boolean {
   const { rows, H, P, N, headsPerGroup, x, z, B, C, out } = parameters;
   const isAligned = [x, z, B, C, out].every((operand) => !operand || isOnQuads(operand));
-  if (P % CHANNELS !== 0 || !isAligned || scanBytes(N) > calls.device.info.sharedBytes) return false;
+  const outputBytes = 2 * CHUNK_TOKENS * (N + P);
+  const mostShared = Math.max(statesBytes(N), outputBytes);
+  if (P % CHANNELS !== 0 || !isAligned || mostShared > calls.device.info.sharedBytes) return false;
   const { numChunks, hasBefore, hasAfter } = countChunks(sequences);
   if (numChunks === 0) return false;
   const places = Math.floor(rows / CHUNK_TOKENS);
@@ -45,29 +50,30 @@ export function scanChunks(
     ...parameters,
     chunkHalves: calls.memory.allocate(2 * places * groups * 2 * CHUNK_TOKENS * N),
     chunkProducts: calls.memory.allocate(4 * places * groups * GROUP_FLOATS),
-    chunkWeights: calls.memory.allocate(2 * places * H * WEIGHTS),
     chunkSteps: calls.memory.allocate(4 * places * H * STEP_FLOATS),
+    chunkStates: calls.memory.scratch('states', 2 * places * H * P * N),
+    chunkPowers: calls.memory.allocate((8 * places * H * P) / CHANNELS),
     chunkPositions: sequences.positions.address,
     sequences: sequences.positions.shape[0],
   };
   if (hasBefore) scan({ ...own, stretch: BEFORE_CHUNKS });
   const sharedBytes = 2 * 2 * CHUNK_TOKENS * N;
-  calls.device.launch(`chunk_rows_${size}`, { blocks: [places, groups], threads: 512, sharedBytes }, own);
-  calls.device.launch('chunk_weights', { blocks: [places, Math.ceil(H / HEADS)], threads: 128 }, own);
-  const grid = { blocks: [P / CHANNELS, H, own.sequences] as const, threads: 256, sharedBytes: scanBytes(N) };
-  calls.device.launch(`chunk_scan_${size}`, grid, own);
+  const rowBlocks = [places, groups + Math.ceil(H / HEADS)] as const;
+  calls.device.launch(`chunk_rows_${size}`, { blocks: rowBlocks, threads: 512, sharedBytes }, own);
+  const grid = { blocks: [P / CHANNELS, H, own.sequences] as const, threads: 256, sharedBytes: statesBytes(N) };
+  calls.device.launch(`chunk_states_${size}`, grid, own);
+  calls.device.launch(`chunk_outputs_${size}`, { blocks: [places, H], threads: 256, sharedBytes: outputBytes }, own);
   if (hasAfter) scan({ ...own, stretch: AFTER_CHUNKS });
   return true;
 }
 
-/** Shared memory of chunk_scan. */
-function scanBytes(N: number): number {
-  const rows = 2 * 2 * 2 * CHUNK_TOKENS * N;
-  const x = 2 * 2 * CHUNK_TOKENS * CHANNELS;
-  const state = 2 * CHANNELS * N;
-  // Steps and powers of two chunks, and the largest magnitudes that each of 8 warps has of x and of the state.
-  const floats = 2 * STEP_FLOATS + 2 * 4 + 2 * 8;
-  return rows + x + state + 4 * floats;
+/** Shared memory of chunk_states. */
+function statesBytes(N: number): number {
+  const rows = ROW_BUFFERS * 2 * CHUNK_TOKENS * N;
+  const x = (ROW_BUFFERS * 4 + 2 * 2) * CHUNK_TOKENS * CHANNELS;
+  // Steps and powers of chunks, and the largest magnitudes that each of 8 warps has of two chunks' x and states.
+  const floats = STEP_BUFFERS * STATE_FLOATS + ROW_BUFFERS * 4 + 2 * 2 * 8;
+  return rows + x + 4 * floats;
 }
 
 function countChunks({ starts, slots, positions }: ScannedSequences) {

@@ -45,7 +45,9 @@ function groupOfGpus(group: ProcessGroup): NcclGroup {
 
 /** The tensor, or a copy where its rows lie among others: an exchange takes one stretch of memory. */
 function packedRows(calls: CudaCalls, x: CudaTensor): CudaTensor {
-  return x.stride === rowStride(x.shape) ? x : concatColumns(calls, [x]);
+  if (x.stride !== rowStride(x.shape)) return concatColumns(calls, [x]);
+  calls.device.complete(x.address);
+  return x;
 }
 
 /** Floats from a tensor's first to its last. */

@@ -11,6 +11,10 @@ import { type CudaCalls, elementGrid, flag } from '../device/cuda-calls.ts';
 import type { CudaTensor } from '../device/cuda-tensor.ts';
 import { checkSequences } from './sequences.ts';
 
+/** Channels of a block of causal_conv1d_four, and tokens of its threads. */
+const FOUR_CHANNELS = 512;
+const FOUR_TOKENS = 8;
+
 export function causalConv1dFn(calls: CudaCalls, args: CausalConv1dArgs): CudaTensor {
   const [C, K] = args.weight.shape;
   const x = calls.floats(args.x, 'x', [null, C]);
@@ -22,12 +26,15 @@ export function causalConv1dFn(calls: CudaCalls, args: CausalConv1dArgs): CudaTe
   const { count, ...places } = checkSequences(calls, args, T, states.shape[0]);
   const out = calls.target(args.out, x.shape);
   const shared = { x, ...places, states: states.address, stateStride: states.stride, C, W, count };
-  calls.device.launch('causal_conv1d_fn', elementGrid(T, C), {
-    ...shared,
-    ...{ weight, bias, out, T, K, isSilu: isSilu(args.activation), hasBias: flag(bias) },
-  });
-  if (W > 0 && T > 0 && args.keepState !== false)
-    calls.device.launch('causal_conv1d_states', elementGrid(count, C), shared);
+  const keepsState = flag(W > 0 && T > 0 && args.keepState !== false);
+  const own = { ...shared, weight, bias, out, T, K, isSilu: isSilu(args.activation), hasBias: flag(bias), keepsState };
+  if (K === 4 && W === 3 && T > 0) {
+    const blocks = [Math.floor(T / FOUR_TOKENS) + count, Math.ceil(C / FOUR_CHANNELS)] as const;
+    calls.device.launch('causal_conv1d_four', { blocks, threads: 128 }, own);
+    return out;
+  }
+  calls.device.launch('causal_conv1d_fn', elementGrid(T, C), own);
+  if (keepsState) calls.device.launch('causal_conv1d_states', elementGrid(count, C), shared);
   return out;
 }
 

@@ -267,7 +267,17 @@ function splitRows(calls: CudaCalls, x: CudaTensor, format: PartsFormat, kernel:
   const { padded, isSpread } = paddedColumns(K, format, kernel);
   const parts = partsRoom(calls, T, padded);
   const kind = PACKED_KINDS[isHalves(format) ? format : 'FLOAT16'];
-  const split = { x, out: parts.x, factors: parts.factors, K, padded, kind, isInBlocks: 0, isSpread };
+  const split = {
+    x,
+    out: parts.x,
+    factors: parts.factors,
+    K,
+    padded,
+    kind,
+    numParts: NUM_PARTS.high,
+    isInBlocks: 0,
+    isSpread,
+  };
   calls.device.launch('split_rows', { blocks: [T], threads: 128 }, split);
   return { ...parts, inputSums: sumParts(calls, parts.x, { T, padded }, format) };
 }

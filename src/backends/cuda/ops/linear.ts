@@ -175,7 +175,7 @@ function linearFloats({ device }: CudaCalls, { x, matrix, bias, out }: Product, 
 function linearHalves(calls: CudaCalls, product: Product, format: HalvesFormat): void {
   const joined = chooseJoined(calls, product);
   const areWide = !joined && isWide(calls, product);
-  const parameters = splitProduct(calls, product, PACKED_KINDS[format], areWide, false);
+  const parameters = splitProduct(calls, product, PACKED_KINDS[format], areWide, false, true);
   if (areWide) launchWide(calls, parameters, format);
   else if (joined) calls.device.launch(`${joined.kernel}_${format}`, joined.grid, parameters);
   else if (parameters.T <= FEW_ROWS) launchFew(calls, parameters, format);
@@ -188,7 +188,7 @@ function linearCodes(calls: CudaCalls, product: Product, format: CodesFormat): v
   const needsSums = hasZeros(format);
   const areWide = isWide(calls, product);
   const areMany = product.x.shape[0] > FEW_ROWS;
-  const split = splitProduct(calls, product, PACKED_KINDS.FLOAT16, areWide, areMany && isSpread(format));
+  const split = splitProduct(calls, product, PACKED_KINDS.FLOAT16, areWide, areMany && isSpread(format), !needsSums);
   const { T, padded, rowBytes, out, weight, bias } = split;
   const steps = padded / STEP_INPUTS;
   const inputSums = needsSums ? memory.allocate(4 * T * steps) : undefined;
@@ -246,20 +246,27 @@ function chooseJoined({ device: { info }, matmulPrecision }: CudaCalls, { x, mat
 /** Numbers of 16 bits as whose sum a product takes an activation. */
 export const NUM_PARTS = { high: 2, medium: 1 } as const satisfies Record<MatmulPrecision, number>;
 
-/** The parameters of a product on tensor cores, whose rows are split into two parts of a kind, which may lie in blocks, or spread. */
+/**
+ * The parameters of a product on tensor cores, whose rows are split into two parts of a kind, which may lie in blocks, or spread.
+ * @param mayLack whether only the product reads the parts: then those that it leaves out are not made.
+ */
 function splitProduct(
   { device, memory, matmulPrecision }: CudaCalls,
   { x, matrix, bias, out }: Product,
   kind: number,
   isInBlocks: boolean,
   areSpread: boolean,
+  mayLack: boolean,
 ) {
   const { inFeatures: K, outFeatures: N, rowBytes, address: weight } = matrix;
   const [T] = x.shape;
   const padded = Math.ceil(K / STEP_INPUTS) * STEP_INPUTS * (areSpread ? 2 : 1);
   const numbers = isInBlocks ? Math.ceil(T / BLOCK) * Math.ceil(padded / BLOCK) * BLOCK ** 2 : T * padded;
   const [parts, factors] = [memory.allocate(4 * numbers), memory.allocate(4 * T)];
-  const split = { x, out: parts, factors, K, padded, kind, isInBlocks: flag(isInBlocks), isSpread: flag(areSpread) };
+  const numParts = NUM_PARTS[matmulPrecision];
+  const made = mayLack ? numParts : NUM_PARTS.high;
+  const places = { isInBlocks: flag(isInBlocks), isSpread: flag(areSpread) };
+  const split = { x, out: parts, factors, K, padded, kind, numParts: made, ...places };
   device.launch('split_rows', { blocks: [T], threads: 128 }, split);
   return {
     ...{
@@ -276,7 +283,7 @@ function splitProduct(
       hasBias: flag(bias),
       nearPieces: 0,
     },
-    numParts: NUM_PARTS[matmulPrecision],
+    numParts,
     ...{ slices: undefined, scales: undefined, zeros: undefined, inputSums: undefined },
     ...NOTHING_BESIDES,
     ...NOTHING_BEFORE,

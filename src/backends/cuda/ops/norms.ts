@@ -14,7 +14,7 @@ export function rmsNorm(calls: CudaCalls, x: Tensor, weight: Tensor, eps: number
     { blocks: [T], threads: 256 },
     {
       ...{ x: own, weight: scales, out, C, eps, ...alone },
-      ...{ padded: 0, isFloat16: 0, hasAddend: 0, hasParts: 0, partsAreInBlocks: 0 },
+      ...{ padded: 0, isFloat16: 0, hasAddend: 0, numParts: 0, partsAreInBlocks: 0 },
     },
   );
   return out;

@@ -19,7 +19,8 @@
 #define TOKEN_TILES 10
 // What C · B of a chunk weighs 1 at most: it is below N, and float16 ends at 65504.
 #define MOST_WEIGHT 128.0f
-// Floats of a chunk and a group: eight of each lane for each tile of C · B, what B and C were divided by, and two more.
+// Floats of a chunk and a group: eight of each lane for each tile of C · B, what B and C were divided by, and two more. The first
+// group's have there what offset_at is of.
 #define SHARED_FLOATS (TOKEN_TILES * 256 + 4)
 // Floats of a chunk and a head: of each token the weight of x for the state; what these weights and those for the outputs were divided
 // by, the decay over the chunk, and one more; of each token the decay from before the chunk on; and of each the sum a and what it
@@ -59,6 +60,11 @@ static __device__ __forceinline__ long long chunk_at(const StateSpaceParams& p, 
   const Chunks chunks = chunks_of(p, sequence_of(p.starts, p.sequences, (int)row));
   if (row < chunks.first || (row - chunks.first) / CHUNK >= chunks.count) return -1;
   return chunks.first + (row - chunks.first) / CHUNK * CHUNK;
+}
+
+// By how many rows the chunk with a place begins after the first of 64, and one more; 0 where there is none.
+static __device__ __forceinline__ int* offset_at(const StateSpaceParams& p, long long place) {
+  return (int*)products_at(p, place, 0) + TOKEN_TILES * 256 + 2;
 }
 
 // Rows of 16 of a chunk's matrix as the left operand, columns 16 k on.
@@ -142,6 +148,7 @@ static __device__ __forceinline__ void chunk_rows(const StateSpaceParams& p) {
   __shared__ float mostOf[2][16];
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, group = blockIdx.y;
   const long long first = chunk_at(p, blockIdx.x);
+  if (group == 0 && threadIdx.x == 0) *offset_at(p, blockIdx.x) = first < 0 ? 0 : (int)(first - (long long)CHUNK * blockIdx.x) + 1;
   if (first < 0) return;
   if (group >= p.H / p.headsPerGroup) {
     const int h = 16 * (group - p.H / p.headsPerGroup) + warp;
@@ -421,34 +428,36 @@ static __device__ __forceinline__ void chunk_states(const StateSpaceParams& p) {
   }
 }
 
-// A block has a head's outputs of a chunk, and a warp 16 tokens and 16 channels of CHANNELS at a time.
+// A block has a head's outputs of a chunk, and a warp 16 tokens and 16 channels of CHANNELS at a time. All that it needs is on its way
+// at once.
 template <int OWN>
 static __device__ __forceinline__ void chunk_outputs(const StateSpaceParams& p) {
-  const int N = 32 * OWN, PIECES = N / 8, X_PIECES = CHANNELS / 8, THREADS = 256;
+  const int N = 32 * OWN, PIECES = N / 8, X_PIECES = CHANNELS / 8, THREADS = 256, INPUTS = CHUNK * CHANNELS / 4;
   SHARED_BY_LAUNCH(shared);
+  const int blocks = p.P / CHANNELS;
   uint4* const C = shared;
-  uint4* const plainX = C + CHUNK * PIECES;
+  uint4* const states = C + CHUNK * PIECES;
+  uint4* const inputs = states + blocks * 4 * N;
+  uint4* const plainX = inputs + blocks * INPUTS;
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, g = lane / 4, t = lane % 4;
   const long long chunk = blockIdx.x;
   const int h = blockIdx.y, group = h / p.headsPerGroup, part = warp / 4, tile = warp % 4;
-  const long long first = chunk_at(p, chunk);
-  if (first < 0) return;
+  const int offset = *offset_at(p, chunk);
+  if (offset == 0) return;
+  const long long first = CHUNK * chunk + offset - 1;
+  // A thread has four channels, from 4 q on, of every 32nd token. Pieces of a row are exchanged against conflicts of banks.
+  const int q = threadIdx.x % (CHANNELS / 4), ownRow = threadIdx.x / (CHANNELS / 4);
+  uint4* const own = inputs + ownRow * (CHANNELS / 4) + (q ^ ownRow % 8);
+  for (int i = 0; i < 2 * blocks; i++) {
+    const long long row = first + ownRow + 32 * (i % 2), column = (long long)h * p.P + CHANNELS * (i / 2) + 4 * q;
+    copy_early(own + INPUTS / 2 * i, p.x.at + row * p.x.stride + column, true);
+  }
   const uint4* from = (const uint4*)halves_at(p, chunk, group) + CHUNK * PIECES + threadIdx.x;
 #pragma unroll
   for (int i = 0; i < CHUNK * PIECES / THREADS; i++) copy_early(C + threadIdx.x + THREADS * i, from + THREADS * i, true);
+  const uint4* fromStates = states_at(p, chunk, h, 0, 0);
+  for (int i = threadIdx.x; i < blocks * 4 * N; i += THREADS) copy_early(states + i, fromStates + i, true);
   group_copies();
-  // A thread has four channels, from 4 q on, of every 32nd token.
-  const int q = threadIdx.x % (CHANNELS / 4), ownRow = threadIdx.x / (CHANNELS / 4), blocks = p.P / CHANNELS;
-  for (int block = 0; block < blocks; block++) {
-    const float inverse = inverse_of(powers_at(p, chunk, h, block)->x);
-#pragma unroll
-    for (int i = 0; i < 2; i++) {
-      const int r = ownRow + 32 * i;
-      const float4 x = *(const float4*)(p.x.at + (first + r) * p.x.stride + (long long)h * p.P + CHANNELS * block + 4 * q);
-      const float plain[4] = {x.x * inverse, x.y * inverse, x.z * inverse, x.w * inverse};
-      store_halves<4>((u16*)(plainX + block * CHUNK * X_PIECES) + 8 * place<X_PIECES>(r, q / 2) + q % 2 * 4, plain);
-    }
-  }
   const float* steps = steps_at(p, chunk, h);
   const float* products = products_at(p, chunk, group);
   const float powerB = products[TOKEN_TILES * 256], powerC = products[TOKEN_TILES * 256 + 1], powerOfWeights = steps[CHUNK + 1];
@@ -480,20 +489,31 @@ static __device__ __forceinline__ void chunk_outputs(const StateSpaceParams& p) 
     }
   }
   wait_copies<0>();
+  for (int i = 0; i < 2 * blocks; i++) {
+    const float inverse = inverse_of(powers_at(p, chunk, h, i / 2)->x);
+    const float4 x = *(const float4*)(own + INPUTS / 2 * i);
+    const float plain[4] = {x.x * inverse, x.y * inverse, x.z * inverse, x.w * inverse};
+    u16* to = (u16*)(plainX + i / 2 * CHUNK * X_PIECES);
+    store_halves<4>(to + 8 * place<X_PIECES>(ownRow + 32 * (i % 2), q / 2) + q % 2 * 4, plain);
+  }
   __syncthreads();
   const long long rowLow = first + 16 * tile + g, rowHigh = rowLow + 8;
 #pragma unroll 1
   for (int block = 0; block < blocks; block++) {
     const int channel = CHANNELS * block + 16 * part;
     const long long ownColumn = (long long)h * p.P + channel;
-    const uint4* states = states_at(p, chunk, h, block, part) + lane;
+    const uint4* ownStates = states + (2 * block + part) * (2 * N) + lane;
+    const float* x = (const float*)(inputs + block * INPUTS);
     const float2 power = *powers_at(p, chunk, h, block);
     float2 skipped[2][2];
     float D[2][2];
 #pragma unroll
     for (int n = 0; n < 2; n++) {
-      skipped[n][0] = *(const float2*)(p.x.at + rowLow * p.x.stride + ownColumn + 8 * n + 2 * t);
-      skipped[n][1] = *(const float2*)(p.x.at + rowHigh * p.x.stride + ownColumn + 8 * n + 2 * t);
+#pragma unroll
+      for (int high = 0; high < 2; high++) {
+        const int row = 16 * tile + g + 8 * high, piece = 4 * part + 2 * n + t / 2;
+        skipped[n][high] = *(const float2*)(x + CHANNELS * row + 4 * (piece ^ row % 8) + t % 2 * 2);
+      }
 #pragma unroll
       for (int i = 0; i < 2; i++) D[n][i] = skip_of(p, h, channel + 8 * n + 2 * t + i);
     }
@@ -509,7 +529,7 @@ static __device__ __forceinline__ void chunk_outputs(const StateSpaceParams& p) 
     for (int k = 0; k < N / 16; k++) {
       u32 c[4];
       load_left<PIECES>(c, C, 16 * tile, k);
-      const uint4 v = states[32 * k];
+      const uint4 v = ownStates[32 * k];
       const u32 right[4] = {v.x, v.y, v.z, v.w};
       multiply_halves(fromState[0], c, right);
       multiply_halves(fromState[1], c, right + 2);
@@ -559,7 +579,7 @@ extern "C" __global__ void __launch_bounds__(256, 2) chunk_states_128(const Stat
 extern "C" __global__ void __launch_bounds__(256) chunk_states_256(const StateSpaceParams p) { chunk_states<8>(p); }
 
 // Makes the outputs (rows, H*P) of whole chunks, of all these and of x, z and D. Grid: (rows / 64, H), blocks of 256. Shared memory: C
-// of a chunk and x of its head in float16.
-extern "C" __global__ void __launch_bounds__(256, 3) chunk_outputs_64(const StateSpaceParams p) { chunk_outputs<2>(p); }
-extern "C" __global__ void __launch_bounds__(256, 3) chunk_outputs_128(const StateSpaceParams p) { chunk_outputs<4>(p); }
+// of a chunk and a head's state in float16, and its x in float32 and in float16.
+extern "C" __global__ void __launch_bounds__(256, 4) chunk_outputs_64(const StateSpaceParams p) { chunk_outputs<2>(p); }
+extern "C" __global__ void __launch_bounds__(256, 4) chunk_outputs_128(const StateSpaceParams p) { chunk_outputs<4>(p); }
 extern "C" __global__ void __launch_bounds__(256, 3) chunk_outputs_256(const StateSpaceParams p) { chunk_outputs<8>(p); }

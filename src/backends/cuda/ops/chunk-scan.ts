@@ -39,7 +39,7 @@ export function scanChunks(
 ): boolean {
   const { rows, H, P, N, headsPerGroup, x, z, B, C, out } = parameters;
   const isAligned = [x, z, B, C, out].every((operand) => !operand || isOnQuads(operand));
-  const outputBytes = 2 * CHUNK_TOKENS * (N + P);
+  const outputBytes = 2 * (CHUNK_TOKENS * N + P * N) + (4 + 2) * CHUNK_TOKENS * P;
   const mostShared = Math.max(statesBytes(N), outputBytes);
   if (P % CHANNELS !== 0 || !isAligned || mostShared > calls.device.info.sharedBytes) return false;
   const { numChunks, hasBefore, hasAfter } = countChunks(sequences);

@@ -8,12 +8,14 @@
 // outputs. They come as exchange.cuh says. A block that reads them writes some that those after them need, so nothing is
 // overwritten before all have read it.
 //
-// Weights do not depend on any of that: each warp copies those that it multiplies some steps ahead, whatever layer they are of. It
-// has a slice of the inputs of all outputs.
+// Weights do not depend on any of that: they come to a ring in shared memory, as far ahead as there is room, whatever layer they
+// are of. A warp multiplies a slice of the inputs of all outputs. WeightCopies has each thread copy what it multiplies itself;
+// WeightRows has the copy engine bring whole rows, from compute capability 9.0 on.
 #pragma once
 #include "exchange.cuh"
 #include "halves.cuh"
 #include "state-space.cuh"
+#include "warpgroups.cuh"
 
 // A layer's weights and states. The head has a norm and a product like a layer's first ones, and nothing else.
 struct MambaLayerParams {
@@ -47,6 +49,14 @@ struct MambaLayersParams {
   long long stateStride;
   int numLayers;
   int numOutputs;
+  // Of WeightRows: slots of its ring and their bytes, rows of a slot, and slots that are multiplied together, of the in- and the
+  // out-projection.
+  int numSlots;
+  int slotBytes;
+  int inRows;
+  int outRows;
+  int inSlots;
+  int outSlots;
   int hidden;
   int paddedHidden;
   int paddedInner;
@@ -77,11 +87,6 @@ struct MambaLayersParams {
 #define MOST_CHANNELS (8 * SLICES)
 // Groups of the gated norm at most.
 #define MOST_NORM_GROUPS 8
-// Outputs whose weights the warps multiply at a time. A step is of 32 inputs of a slice of all of them, and takes so many pieces in a
-// warp's ring.
-#define STEP_OUTPUTS 32
-#define STEP_PIECES 128
-
 // Where a block's part of some things begins, or where the part before it ends.
 static __device__ __forceinline__ int begin_of(int count, int block) { return (int)((u32)count * (u32)block / gridDim.x); }
 
@@ -121,8 +126,8 @@ struct Exchange {
 };
 
 // What a block has in shared memory.
-template <int STAGES>
 struct Room {
+  // Of the weights.
   uint4* ring;
   u32* parts;
   // Of each slice the sums of all outputs.
@@ -138,9 +143,9 @@ struct Room {
   float* mosts;
   MambaLayerParams* layers;
 
-  __device__ __forceinline__ Room(const MambaLayersParams& p, uint4* shared) {
+  __device__ __forceinline__ Room(const MambaLayersParams& p, uint4* shared, int ringBytes) {
     ring = shared;
-    parts = (u32*)(ring + STAGES * SLICES * STEP_PIECES);
+    parts = (u32*)(ring + ringBytes / 16);
     sums = (float*)(parts + (p.paddedInner > p.paddedHidden ? p.paddedInner : p.paddedHidden));
     x = sums + SLICES * p.mostOutputs;
     gates = x + MOST_CHANNELS;
@@ -160,22 +165,30 @@ namespace {
 // copy what they multiply themselves, so that nothing waits for other lanes.
 template <int STAGES>
 struct WeightCopies {
+  // Threads have states in registers a layer before.
+  static const bool KEEPS_STATES = true;
+  // Outputs whose weights the warps multiply at a time. A step is of 32 inputs of a slice of all of them, and takes so many pieces
+  // in a warp's ring.
+  static const int STEP_OUTPUTS = 32, STEP_PIECES = 128;
+
   const MambaLayersParams& p;
   const Part& part;
   const MambaLayerParams* layers;
-  // The lane's first piece of the ring, and the step in it that is copied to next.
+  // The lane's first piece of the ring, and the steps in it that are copied to and multiplied next.
   uint4* ring;
+  int stage = 0, nextStage = 0;
   // With the head.
   const int numLayers;
-  int stage = 0;
   int layer = 0, first = 0, left = 0, eight = 0, eights = 0;
   bool isOut = false;
   // The lane's pieces: of the first inputs of outputs g, g + 8, g + 16 and g + 24. Null: there is no such output.
   const u8* rows[4];
 
-  __device__ __forceinline__ WeightCopies(
-      const MambaLayersParams& p, const Part& part, const MambaLayerParams* layers, uint4* ring)
-      : p(p), part(part), layers(layers), ring(ring), numLayers(p.numLayers + (p.numOutputs > 0)) {
+  static __device__ __forceinline__ int bytes(const MambaLayersParams&) { return STAGES * SLICES * STEP_PIECES * 16; }
+
+  __device__ __forceinline__ WeightCopies(const MambaLayersParams& p, const Part& part, const Room& room)
+      : p(p), part(part), layers(room.layers), ring(room.ring + threadIdx.x / 32 * STAGES * STEP_PIECES + threadIdx.x % 32),
+        numLayers(p.numLayers + (p.numOutputs > 0)) {
     begin_rows();
 #pragma unroll 1
     for (int step = 0; step < STAGES - 1; step++) copy_next();
@@ -232,47 +245,191 @@ struct WeightCopies {
     group_copies();
     stage = stage + 1 == STAGES ? 0 : stage + 1;
   }
+
+  // The products of a slice of a row, in parts, and `count` outputs of a layer's in- or out-projection or of the head, whose sums
+  // go to `sums`, for all threads to see. Sums are those of linear_few.
+  __device__ __forceinline__ void multiply(const uint4* row, bool isOut, int count, float* sums) {
+    const int slice = threadIdx.x / 32, g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
+    const int padded = isOut ? p.paddedInner : p.paddedHidden;
+    const int begin = slice * slice_steps(padded) * 4 + t, steps = steps_of(slice, padded);
+#pragma unroll 1
+    for (int first = 0; first < count; first += STEP_OUTPUTS) {
+      float all[2][1][4] = {};
+      uint4 low[2], high[2], parts[1][2];
+      auto load = [&](int step) {
+        const uint4* from = ring + nextStage * STEP_PIECES;
+        const uint4* both = row + 2 * (begin + 4 * step);
+        low[0] = from[0], high[0] = from[32], low[1] = from[64], high[1] = from[96];
+        parts[0][0] = both[0], parts[0][1] = both[1];
+        nextStage = nextStage + 1 == STAGES ? 0 : nextStage + 1;
+      };
+      wait_copies<STAGES - 2>();
+      if (steps > 0) load(0);
+      // What the next step takes is loaded while this one is multiplied, before the place of the last one is copied to.
+#pragma unroll 1
+      for (int step = 0; step < steps; step++) {
+        const uint4 ownLow[2] = {low[0], low[1]}, ownHigh[2] = {high[0], high[1]};
+        uint4 ownParts[1][2] = {{parts[0][0], parts[0][1]}};
+        if (step + 1 < steps) {
+          wait_copies<STAGES - 3>();
+          load(step + 1);
+        }
+        add_inputs<2, 1>(all, ownLow, ownHigh, ownParts, p.numParts);
+        copy_next();
+      }
+      if (t == 0) {
+        sums[first + g] = all[0][0][0], sums[first + g + 8] = all[0][0][2];
+        sums[first + g + 16] = all[1][0][0], sums[first + g + 24] = all[1][0][2];
+      }
+    }
+    __syncthreads();
+  }
+};
+
+// Whole rows of weights, which the copy engine brings to the slots of a ring: of all layers and the head, of both products, in the
+// order in which they are multiplied.
+struct WeightRows {
+  // States are only brought near a layer before: registers would not hold them, too, and what threads spill goes far, since the
+  // ring leaves the cache next to no room.
+  static const bool KEEPS_STATES = false;
+  // Slots at most.
+  static const int MOST_SLOTS = 32;
+
+  const MambaLayersParams& p;
+  const Part& part;
+  const MambaLayerParams* layers;
+  u8* slots;
+  CopyBarrier* barriers;
+  // With the head.
+  const int numLayers;
+  // The slot that is multiplied next, and how often the ring has gone round before.
+  int slot = 0, turn = 0;
+  // What is copied next, and the slot that it comes to.
+  int layer = 0, first = 0, to = 0;
+  bool isOut = false;
+
+  static __device__ __forceinline__ int bytes(const MambaLayersParams& p) {
+    return p.numSlots * p.slotBytes + MOST_SLOTS * (int)sizeof(CopyBarrier);
+  }
+
+  __device__ __forceinline__ WeightRows(const MambaLayersParams& p, const Part& part, const Room& room)
+      : p(p), part(part), layers(room.layers), slots((u8*)room.ring),
+        barriers((CopyBarrier*)(slots + p.numSlots * p.slotBytes)), numLayers(p.numLayers + (p.numOutputs > 0)) {
+    if (threadIdx.x == 0) {
+      for (int i = 0; i < p.numSlots; i++) make_barrier(barriers + i, 1);
+      show_barriers();
+    }
+    __syncthreads();
+    if (count() == 0) begin_product();
+    fill(p.numSlots);
+  }
+
+  // Rows of the product that is copied next.
+  __device__ __forceinline__ int count() const {
+    if (layer < p.numLayers) return isOut ? part.columns : part.outputs;
+    return isOut ? 0 : part.outputsOfHead;
+  }
+
+  // The next product that has rows.
+  __device__ __forceinline__ void begin_product() {
+    first = 0;
+    do {
+      layer += isOut;
+      isOut = !isOut;
+    } while (layer < numLayers && count() == 0);
+  }
+
+  // Has slots filled that all warps have read: each by another warp, from the last one on, since the first ones have most to do
+  // besides.
+  __device__ __forceinline__ void fill(int numSlots) {
+    const int own = SLICES - 1 - (int)threadIdx.x / 32;
+#pragma unroll 1
+    for (int i = 0; i < numSlots && layer < numLayers; i++) {
+      if (i % SLICES == own) copy();
+      to = to + 1 == p.numSlots ? 0 : to + 1;
+      first += isOut ? p.outRows : p.inRows;
+      if (first >= count()) begin_product();
+    }
+  }
+
+  // Rows lie in a slot one after another. Each lane asks for some that are neighbours in the matrix, too.
+  __device__ __forceinline__ void copy() const {
+    const int all = count(), inner = p.H * p.P, lane = threadIdx.x % 32;
+    const int most = isOut ? p.outRows : p.inRows, rows = all - first < most ? all - first : most;
+    const int bytes = 2 * (isOut ? inner : p.hidden);
+    CopyBarrier* barrier = barriers + to;
+    if (lane == 0) arrive_expecting(barrier, rows * bytes);
+    __syncwarp();
+    // Outputs of an in-projection are of three places: see Part.
+    const bool isIn = !isOut && layer < p.numLayers;
+    const int gates = part.extras + part.channels;
+    const int low = lane == 0 ? 0 : lane == 1 ? part.extras : gates;
+    const int high = !isIn || lane == 2 ? all : lane == 0 ? part.extras : gates;
+    const int from = first > low ? first : low, until = first + rows < high ? first + rows : high;
+    if (lane >= (isIn ? 3 : 1) || from >= until) return;
+    const int row = isOut ? part.column + from : isIn ? part.row_of(from, inner) : part.ofHead + from;
+    const u8* weight = device_pointer(isOut ? layers[layer].outWeight : layers[layer].inWeight);
+    u8* place = slots + to * p.slotBytes + (from - first) * bytes;
+    copy_piece((uint4*)place, weight + (long long)row * bytes, (until - from) * bytes, barrier);
+  }
+
+  // The slot `i` after the next one.
+  __device__ __forceinline__ const u8* slot_after(int i) const {
+    const int at = slot + i;
+    return slots + (at < p.numSlots ? at : at - p.numSlots) * p.slotBytes;
+  }
+  // Waits until it has come.
+  __device__ __forceinline__ void wait(int i) const {
+    const int at = slot + i;
+    if (at < p.numSlots) wait_for_all(barriers + at, turn);
+    else wait_for_all(barriers + at - p.numSlots, turn + 1);
+  }
+
+  // All warps have read so many slots.
+  __device__ __forceinline__ void leave(int numSlots) {
+    slot += numSlots;
+    if (slot >= p.numSlots) slot -= p.numSlots, turn++;
+    fill(numSlots);
+  }
+
+  // Slots were filled when they were left.
+  __device__ __forceinline__ void find_next() {}
+
+  // As WeightCopies does.
+  __device__ __forceinline__ void multiply(const uint4* row, bool isOut, int count, float* sums) {
+    const int slice = threadIdx.x / 32, g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
+    const int K = isOut ? p.H * p.P : p.hidden, rowBytes = 2 * K;
+    const int rowsOfSlot = isOut ? p.outRows : p.inRows, most = rowsOfSlot * (isOut ? p.outSlots : p.inSlots);
+    const int begin = slice * slice_steps(K) * 4 + t, steps = steps_of(slice, K);
+    row += 2 * begin;
+#pragma unroll 1
+    for (int first = 0; first < count;) {
+      const int rows = count - first < most ? count - first : most, numSlots = (rows + rowsOfSlot - 1) / rowsOfSlot;
+#pragma unroll 1
+      for (int i = 0; i < numSlots; i++) wait(i);
+      // Of outputs that there are none of come the weights of the first one, and no sums.
+      const int own = g < rows ? g : 0, other = g + 8 < rows ? g + 8 : 0;
+      const uint4* lows = (const uint4*)(slot_after(own / rowsOfSlot) + own % rowsOfSlot * rowBytes) + begin;
+      const uint4* highs = (const uint4*)(slot_after(other / rowsOfSlot) + other % rowsOfSlot * rowBytes) + begin;
+      float all[1][1][4] = {};
+#pragma unroll 4
+      for (int step = 0; step < steps; step++) {
+        uint4 parts[1][2] = {{row[8 * step], row[8 * step + 1]}};
+        const uint4 low = lows[4 * step], high = highs[4 * step];
+        add_inputs<1, 1>(all, &low, &high, parts, p.numParts);
+      }
+      if (t == 0) {
+        if (g < rows) sums[first + g] = all[0][0][0];
+        if (g + 8 < rows) sums[first + g + 8] = all[0][0][2];
+      }
+      __syncthreads();
+      leave(numSlots);
+      first += rows;
+    }
+  }
 };
 
 }  // namespace
-
-// The products of a slice of a row and `count` outputs, whose sums go to `sums`. Sums are those of linear_few.
-template <int STAGES>
-static __device__ __forceinline__ void multiply_row(
-    WeightCopies<STAGES>& copies, int& stage, const uint4* row, int padded, int count, float* sums) {
-  const int slice = threadIdx.x / 32, g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
-  const int begin = slice * slice_steps(padded) * 4 + t, steps = steps_of(slice, padded);
-#pragma unroll 1
-  for (int first = 0; first < count; first += STEP_OUTPUTS) {
-    float all[2][1][4] = {};
-    uint4 low[2], high[2], parts[1][2];
-    auto load = [&](int step) {
-      const uint4* from = copies.ring + stage * STEP_PIECES;
-      const uint4* both = row + 2 * (begin + 4 * step);
-      low[0] = from[0], high[0] = from[32], low[1] = from[64], high[1] = from[96];
-      parts[0][0] = both[0], parts[0][1] = both[1];
-      stage = stage + 1 == STAGES ? 0 : stage + 1;
-    };
-    wait_copies<STAGES - 2>();
-    if (steps > 0) load(0);
-    // What the next step takes is loaded while this one is multiplied, before the place of the last one is copied to.
-#pragma unroll 1
-    for (int step = 0; step < steps; step++) {
-      const uint4 ownLow[2] = {low[0], low[1]}, ownHigh[2] = {high[0], high[1]};
-      uint4 ownParts[1][2] = {{parts[0][0], parts[0][1]}};
-      if (step + 1 < steps) {
-        wait_copies<STAGES - 3>();
-        load(step + 1);
-      }
-      add_inputs<2, 1>(all, ownLow, ownHigh, ownParts, copies.p.numParts);
-      copies.copy_next();
-    }
-    if (t == 0) {
-      sums[first + g] = all[0][0][0], sums[first + g + 8] = all[0][0][2];
-      sums[first + g + 16] = all[1][0][0], sums[first + g + 24] = all[1][0][2];
-    }
-  }
-}
 
 // An output of which all slices have been summed.
 static __device__ __forceinline__ float sum_of_slices(const float* sums, int mostOutputs, float factor) {
@@ -374,13 +531,14 @@ static __device__ __forceinline__ float sum_of_row(const float* y) {
   return threadIdx.x % 32 < 4 ? first : second;
 }
 
-// A thread has up to HIDDEN_QUADS quads of the residual, and INNER_QUADS of the mixer's channels; a warp OWN_ROWS of a state.
-template <int STAGES, int HIDDEN_QUADS, int INNER_QUADS, int OWN_ROWS>
+// Weights come as Weights brings them. A thread has up to HIDDEN_QUADS quads of the residual, and INNER_QUADS of the mixer's
+// channels; a warp OWN_ROWS of a state.
+template <class Weights, int HIDDEN_QUADS, int INNER_QUADS, int OWN_ROWS>
 static __device__ __forceinline__ void mamba_layers(const MambaLayersParams& p) {
   SHARED_BY_LAUNCH(shared);
   const Part part(p);
   const Exchange exchange(p);
-  const Room<STAGES> room(p, shared);
+  const Room room(p, shared, Weights::bytes(p));
   const int thread = threadIdx.x, lane = thread % 32, warp = thread / 32;
   const int inner = p.H * p.P, groupColumns = p.G * STATE_COLUMNS, headsPerGroup = p.H / p.G;
   const int slot = p.slots ? p.slots[0] : 0;
@@ -392,9 +550,8 @@ static __device__ __forceinline__ void mamba_layers(const MambaLayersParams& p) 
   // Outputs of slices without inputs stay zero.
   for (int i = thread; i < SLICES * p.mostOutputs; i += ROW_THREADS) room.sums[i] = 0;
   __syncthreads();
-  WeightCopies<STAGES> copies(p, part, room.layers, room.ring + warp * STAGES * STEP_PIECES + lane);
+  Weights weights(p, part, room);
   float* sums = room.sums + warp * p.mostOutputs;
-  int stage = 0;
 
   // The thread's channel of the convolution, if its output of the in-projection is one.
   const int row = part.row_of(thread, inner) - inner;
@@ -449,8 +606,13 @@ static __device__ __forceinline__ void mamba_layers(const MambaLayersParams& p) 
     }
     if (p.hasD && isOwn) D = device_pointer(layer.D)[ownHead];
   };
+  auto fetch_state = [&](const MambaLayerParams& layer) {
+    const float* states = layer.states + slot * p.stateStride + (long long)part.channel * STATE_COLUMNS;
+    const int lines = slot >= 0 ? part.channels * STATE_COLUMNS / 32 : 0;
+    for (int i = thread; i < lines; i += ROW_THREADS) fetch_early(states + 32 * i);
+  };
   load_channel(room.layers[0]);
-  load_state(room.layers[0]);
+  if (Weights::KEEPS_STATES) load_state(room.layers[0]);
   float residual = thread < part.columns ? p.x[part.column + thread] : 0.0f;
 
 #pragma unroll 1
@@ -463,15 +625,15 @@ static __device__ __forceinline__ void mamba_layers(const MambaLayersParams& p) 
 
     // The in-projection of the normed residual, with the convolution of its channels; or the head.
     if (outputs > 0) {
-      float v[HIDDEN_QUADS][4], weights[HIDDEN_QUADS][4], squares = 0, product = 0, most = 0;
-      load_norm_weights<HIDDEN_QUADS>(layer.normWeight, hiddenColumns, weights);
+      float v[HIDDEN_QUADS][4], w[HIDDEN_QUADS][4], squares = 0, product = 0, most = 0;
+      load_norm_weights<HIDDEN_QUADS>(layer.normWeight, hiddenColumns, w);
       if (l == 0) load_norm_weights<HIDDEN_QUADS>(p.x, hiddenColumns, v);
       else await_quads<HIDDEN_QUADS>(exchange.residual, hiddenColumns, tag - 1, v);
 #pragma unroll
       for (int q = 0; q < HIDDEN_QUADS; q++) {
         if (hiddenColumns[q] < 0) continue;
         squares = square_sum(squares, v[q]);
-        product = most_of(product, v[q], weights[q]);
+        product = most_of(product, v[q], w[q]);
       }
       put_warp(squares, product, room.squares, room.products);
       __syncthreads();
@@ -480,12 +642,11 @@ static __device__ __forceinline__ void mamba_layers(const MambaLayersParams& p) 
       for (int q = 0; q < HIDDEN_QUADS; q++) {
         if (hiddenColumns[q] < 0) continue;
 #pragma unroll
-        for (int i = 0; i < 4; i++) v[q][i] = __fmul_rn(__fmul_rn(v[q][i], inverseRoot), weights[q][i]);
+        for (int i = 0; i < 4; i++) v[q][i] = __fmul_rn(__fmul_rn(v[q][i], inverseRoot), w[q][i]);
       }
       const float factor =
           put_row<HIDDEN_QUADS>(room.parts, hiddenColumns, v, most, p.hidden, p.paddedHidden, room.mosts);
-      multiply_row(copies, stage, (const uint4*)room.parts, p.paddedHidden, outputs, sums);
-      __syncthreads();
+      weights.multiply((const uint4*)room.parts, false, outputs, sums);
       for (int i = thread; isHead && i < outputs; i += ROW_THREADS) {
         p.outputs[part.ofHead + i] = sum_of_slices(room.sums + i, p.mostOutputs, factor);
       }
@@ -499,7 +660,7 @@ static __device__ __forceinline__ void mamba_layers(const MambaLayersParams& p) 
         else room.gates[thread - part.extras - part.channels] = silu(output);
       }
       if (hasNext) load_channel(next);
-      copies.find_next();
+      weights.find_next();
     }
     if (isHead) break;
 
@@ -510,6 +671,7 @@ static __device__ __forceinline__ void mamba_layers(const MambaLayersParams& p) 
       const u64* places[3] = {groups, hasSecondGroup ? groups + STATE_COLUMNS : nullptr,
                               thread < heads ? exchange.extras + 2 * groupColumns + firstHead + thread : nullptr};
       float found[3];
+      if (!Weights::KEEPS_STATES) load_state(layer);
       await_each<3>(places, tag, found);
       room.BC[thread] = found[0];
       if (hasSecondGroup) room.BC[2 * STATE_COLUMNS + thread] = found[1];
@@ -550,7 +712,8 @@ static __device__ __forceinline__ void mamba_layers(const MambaLayersParams& p) 
           store_own<OWN_COLUMNS>(states + (long long)(part.channel + i) * STATE_COLUMNS, state[r]);
         }
       }
-      if (hasNext) load_state(next);
+      if (hasNext && Weights::KEEPS_STATES) load_state(next);
+      if (hasNext && !Weights::KEEPS_STATES) fetch_state(next);
       // Lines of weights of the next layer's norms, which all blocks read, come near.
       const int line = thread * gridDim.x + blockIdx.x, inNorm = (p.hidden + 31) / 32;
       if (line < inNorm) fetch_early(next.normWeight + 32 * line);
@@ -559,18 +722,18 @@ static __device__ __forceinline__ void mamba_layers(const MambaLayersParams& p) 
 
     // The out-projection of the normed outputs, with the residual.
     if (part.columns > 0) {
-      float v[INNER_QUADS][4], weights[INNER_QUADS][4], squares = 0, product = 0, most = 0, inverseRoot = 0;
-      load_norm_weights<INNER_QUADS>(layer.gatedNormWeight, innerColumns, weights);
-      // Registers would not hold all eight quads with their tags.
-      const int AT_ONCE = INNER_QUADS > 5 ? INNER_QUADS / 2 : INNER_QUADS;
-#pragma unroll
-      for (int q = 0; q < INNER_QUADS; q += AT_ONCE) await_quads<AT_ONCE>(exchange.gated, innerColumns + q, tag, v + q);
+      float v[INNER_QUADS][4], w[INNER_QUADS][4], squares = 0, product = 0, most = 0, inverseRoot = 0;
+      load_norm_weights<INNER_QUADS>(layer.gatedNormWeight, innerColumns, w);
+      // Registers would not hold more than four quads with their tags.
+      const int AT_ONCE = INNER_QUADS > 4 ? (INNER_QUADS + 1) / 2 : INNER_QUADS, OTHERS = INNER_QUADS - AT_ONCE;
+      await_quads<AT_ONCE>(exchange.gated, innerColumns, tag, v);
+      if constexpr (OTHERS > 0) await_quads<OTHERS>(exchange.gated, innerColumns + AT_ONCE, tag, v + AT_ONCE);
 #pragma unroll
       for (int q = 0, group = 0, within = 0; q < INNER_QUADS; q++) {
         if (group >= p.normGroups) continue;
         if (innerColumns[q] >= 0) {
           squares = square_sum(squares, v[q]);
-          product = most_of(product, v[q], weights[q]);
+          product = most_of(product, v[q], w[q]);
         }
         if (++within < perGroup) continue;
         put_warp(squares, product, room.squares + group * SLICES, room.products + group * SLICES);
@@ -586,19 +749,18 @@ static __device__ __forceinline__ void mamba_layers(const MambaLayersParams& p) 
         }
         if (innerColumns[q] >= 0) {
 #pragma unroll
-          for (int i = 0; i < 4; i++) v[q][i] = __fmul_rn(__fmul_rn(v[q][i], inverseRoot), weights[q][i]);
+          for (int i = 0; i < 4; i++) v[q][i] = __fmul_rn(__fmul_rn(v[q][i], inverseRoot), w[q][i]);
         }
         if (++within == perGroup) within = 0, group++;
       }
       const float factor = put_row<INNER_QUADS>(room.parts, innerColumns, v, most, inner, p.paddedInner, room.mosts);
-      multiply_row(copies, stage, (const uint4*)room.parts, p.paddedInner, part.columns, sums);
-      __syncthreads();
+      weights.multiply((const uint4*)room.parts, true, part.columns, sums);
       if (thread < part.columns) {
         residual = __fadd_rn(sum_of_slices(room.sums + thread, p.mostOutputs, factor), residual);
         if (l + 1 < numLayers) put_tagged(exchange.residual + part.column + thread, residual, tag);
         if (!hasNext) p.out[part.column + thread] = residual;
       }
-      copies.find_next();
+      weights.find_next();
     }
   }
   // All blocks have read the first tag: what they made of it was needed until here.

@@ -21,7 +21,7 @@ const CACHES = ['FLOAT32', ...HALVES, 'F8_E4M3', 'F8_E5M2'];
 /** Sources that are compiled once for each of some formats. */
 const OF_FORMATS = {
   attention: CACHES,
-  ...Object.fromEntries(['layers-2', 'layers-8'].map((name) => [name, HALVES])),
+  ...Object.fromEntries(['layers-2', 'layers-5', 'layers-8'].map((name) => [name, HALVES])),
   'linear-halves': HALVES,
   'linear-joined': HALVES,
   'short-states': HALVES,
@@ -38,8 +38,10 @@ const OF_FORMATS = {
 /** Compute capability 8.0, Ampere and all that came after it, in PTX of CUDA 11.4; and 9.0, Hopper only, in that of CUDA 12.0. */
 const AMPERE = { name: 'sm_80', ptxVersion: '7.4' };
 const HOPPER = { name: 'sm_90a', ptxVersion: '8.0' };
-/** Sources for Hopper's tensor cores. */
-const OF_HOPPER = ['linear-wide', 'linear-wide-halves'];
+/** 9.0 and all that came after it. */
+const SINCE_HOPPER = { name: 'sm_90', ptxVersion: '8.0' };
+/** Sources for Hopper's tensor cores, and for its copy engine. */
+const TARGETS = { 'linear-wide': HOPPER, 'linear-wide-halves': HOPPER, 'layers-5': SINCE_HOPPER };
 
 /** Modules by name, each with its source, the format that it is compiled for, and what it runs on. */
 export function cudaModules() {
@@ -53,7 +55,7 @@ export function cudaModules() {
         name: format ? `${name}-${format}` : name,
         source,
         format,
-        target: OF_HOPPER.includes(name) ? HOPPER : AMPERE,
+        target: TARGETS[name] ?? AMPERE,
       }));
     });
 }

@@ -5,10 +5,12 @@ import { measure } from '../../src/bench/measure.ts';
 import { MODEL_SHAPES } from '../../src/bench/model-shapes.ts';
 import { test } from '../browser/suite/vitest-in-page.ts';
 
-/** The argument with which the script does what {@link describeOneLaunch} compares. */
+/** The argument with which the script does what {@link describeOneLaunch} compares, before the name of a shape. */
 export const DECODE_ALONE = '--decode-alone';
 
-const SHAPE = 'mamba2-130m';
+/** A model whose weights threads copy, and one of which whole rows are copied: see docs/cuda.md. */
+const SHAPES = ['mamba2-130m', 'mamba2-780m'] as const;
+type Shape = (typeof SHAPES)[number];
 const TOKENS = 100;
 /** Milliseconds after which a process counts as hung. The first one has the driver compile all kernels. */
 const PATIENCE = 240_000;
@@ -23,44 +25,47 @@ interface Decoded {
 }
 
 /**
- * Tests that a sequence of a synthetic model gets the same bits where all layers are one launch, which is the default, and tells how
- * fast both are. Each decodes in a process of its own: blocks that wait for each other may hang.
+ * Tests that a sequence of synthetic models gets the same bits where all layers are one launch, and tells how fast both are. Each decodes in a process of its own: blocks that wait for each other may hang.
  */
 export function describeOneLaunch(): void {
-  test('one launch for all layers gives the bits of one for each kernel', () => {
-    const alone = decodeWith('0');
-    const joined = decodeWith(undefined);
-    const rates = [alone, joined].map(({ tokensPerSecond }) => tokensPerSecond.toFixed(0));
-    const kernel = joined.kernel ?? 'not taken here';
-    process.stdout.write(
-      `${SHAPE}, float16, 1 sequence: ${rates[0]} tokens/s; one launch for all layers (${kernel}): ${rates[1]}\n`,
-    );
-    if (alone.kernel) throw new Error(`${alone.kernel} was loaded although it was not wanted`);
-    const place = alone.tokens.findIndex((token, i) => token !== joined.tokens[i]);
-    if (place !== -1) throw new Error(`token ${place} is ${joined.tokens[place]}, not ${alone.tokens[place]}`);
-    if (alone.hash !== joined.hash) throw new Error('the tokens are the same, but not the bits of the logits');
-  });
+  for (const shape of SHAPES) {
+    test(`one launch for all layers gives the bits of one for each kernel: ${shape}`, () => compareLaunches(shape));
+  }
 }
 
-function decodeWith(oneLaunch: string | undefined): Decoded {
-  const { MAMBA2_CUDA_ONE_LAUNCH: _, ...env } = process.env;
-  const result = spawnSync(process.execPath, [process.argv[1], DECODE_ALONE], {
+function compareLaunches(shape: Shape): void {
+  const alone = decodeWith(shape, '0');
+  const joined = decodeWith(shape, '1');
+  const rates = [alone, joined].map(({ tokensPerSecond }) => tokensPerSecond.toFixed(0));
+  const kernel = joined.kernel ?? 'not taken here';
+  process.stdout.write(
+    `${shape}, float16, 1 sequence: ${rates[0]} tokens/s; one launch for all layers (${kernel}): ${rates[1]}\n`,
+  );
+  if (alone.kernel) throw new Error(`${alone.kernel} was loaded although it was not wanted`);
+  const place = alone.tokens.findIndex((token, i) => token !== joined.tokens[i]);
+  if (place !== -1) throw new Error(`token ${place} is ${joined.tokens[place]}, not ${alone.tokens[place]}`);
+  if (alone.hash !== joined.hash) throw new Error('the tokens are the same, but not the bits of the logits');
+}
+
+function decodeWith(shape: Shape, oneLaunch: '0' | '1'): Decoded {
+  const result = spawnSync(process.execPath, [process.argv[1], DECODE_ALONE, shape], {
     encoding: 'utf8',
-    env: oneLaunch === undefined ? env : { ...env, MAMBA2_CUDA_ONE_LAUNCH: oneLaunch },
+    env: { ...process.env, MAMBA2_CUDA_ONE_LAUNCH: oneLaunch },
     timeout: PATIENCE,
     killSignal: 'SIGKILL',
   });
   if (result.status === 0) return JSON.parse(result.stdout) as Decoded;
   const why = result.error?.message ?? result.stderr.trim().slice(-1000);
-  throw new Error(`MAMBA2_CUDA_ONE_LAUNCH=${oneLaunch ?? ''}: ${why}`);
+  throw new Error(`MAMBA2_CUDA_ONE_LAUNCH=${oneLaunch}: ${why}`);
 }
 
-/** Has the model decode, and writes a {@link Decoded} to the standard output. */
+/** Has the model decode that the script's arguments name, and writes a {@link Decoded} to the standard output. */
 export async function decodeAlone(): Promise<void> {
+  const name = SHAPES.find((shape) => shape === process.argv[3]) ?? SHAPES[0];
   const kernels = watchKernels();
   const { signal } = new AbortController();
   const target = await loadTarget(
-    { name: SHAPE, config: MODEL_SHAPES[SHAPE] },
+    { name, config: MODEL_SHAPES[name] },
     {
       dtype: 'float16',
       device: 'cuda',

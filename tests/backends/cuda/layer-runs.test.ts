@@ -44,6 +44,8 @@ describe.runIf(need('g++'))('layers of one row in one launch', () => {
       ['FLOAT16', 'BFLOAT16'],
       [
         ['layers-2', 'FLOAT16'],
+        ['layers-5', 'FLOAT16'],
+        ['layers-5', 'BFLOAT16'],
         ['layers-8', 'BFLOAT16'],
         ['layers-8', 'FLOAT16'],
       ],
@@ -64,6 +66,16 @@ describe.runIf(need('g++'))('layers of one row in one launch', () => {
     },
     // Blocks that have nothing.
     { ...SMALL, hidden: 8, H: 2, P: 8, G: 2, multiprocessors: 18, kernel: 'mamba_layers_2_FLOAT16' },
+    // Whole rows in a ring, which goes round several times.
+    {
+      ...{ ...SMALL, hidden: 96, H: 12, G: 3, multiprocessors: 5, vocabulary: 300, steps: 4 },
+      ...{ kernel: 'mamba_layers_5_FLOAT16' },
+    },
+    {
+      ...{ hidden: 1056, H: 6, P: 64, G: 1, dtype: 'bfloat16', multiprocessors: 19, sharedBytes: 99 * 1024 },
+      ...{ vocabulary: 50, kernel: 'mamba_layers_5_BFLOAT16' },
+    },
+    { ...SMALL, hidden: 32, H: 3, P: 32, G: 3, multiprocessors: 34, kernel: 'mamba_layers_5_FLOAT16' },
   ])('give the same bits as one after another: %o', async ({ kernel, ...sizes }) => {
     const before = driver.cooperativeLaunches();
     const joined = await decode(driver, sizes, true);

@@ -9,11 +9,9 @@ const SHARED_BYTES = 97;
 const COOPERATIVE_LAUNCHES = 95;
 /** Compute capability that the kernels' PTX is for, and newer. */
 const LEAST_CAPABILITY = 80;
-/** Hopper's, which alone has multiplications of warpgroups; and CUDA 12.0, whose drivers know them. */
+/** Hopper's, which alone has multiplications of warpgroups; and CUDA 12.0, whose drivers know them, and the copy engine. */
 const HOPPER = 90;
 const HOPPER_VERSION = 12000;
-/** CUDA 11.8, from which on launches have attributes. */
-const ATTRIBUTES_VERSION = 11080;
 
 /** Facts of a GPU. */
 export interface CudaInfo {
@@ -74,7 +72,7 @@ export function infoOf(driver: CudaDriver, ordinal: number): CudaInfo {
 
 /** Whether a GPU is of Hopper's generation or newer and takes launches all of whose blocks run at a time, as its driver does. */
 export function hasCooperativeLaunches(driver: CudaDriver, ordinal: number, { capability }: CudaInfo): boolean {
-  if (capability < HOPPER || driver.version < ATTRIBUTES_VERSION) return false;
+  if (capability < HOPPER || driver.version < HOPPER_VERSION) return false;
   const { cuDeviceGet, cuDeviceGetAttribute } = driver.functions;
   const device = driver.int((out) => cuDeviceGet(out, ordinal), 'cuDeviceGet');
   return driver.int((out) => cuDeviceGetAttribute(out, COOPERATIVE_LAUNCHES, device), 'cuDeviceGetAttribute') === 1;

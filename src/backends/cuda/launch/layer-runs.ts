@@ -15,17 +15,40 @@ const MOST_NORM_GROUPS = 8;
 const THREADS = 256;
 const SLICES = 8;
 const STEP_OUTPUTS = 32;
-/** Bytes of a step in the rings of all warps. */
-const STAGE_BYTES = 16_384;
+const STEP_INPUTS = 32;
 /** Columns of a row that 256 threads have, four each. */
 const QUAD_COLUMNS = 4 * THREADS;
+/** Bytes of a step in the rings of all warps whose threads copy what they multiply. */
+const STAGE_BYTES = 16_384;
+/**
+ * The ring of whole rows: bytes that a slot should have, rows in a slot and rows that are multiplied together at most, slots at
+ * least and at most, and bytes of their barriers.
+ */
+const SLOT_BYTES = 40_960;
+const MOST_SLOT_ROWS = 8;
+const MOST_TILE_ROWS = 16;
+const LEAST_SLOTS = 4;
+const MOST_SLOTS = 32;
+const BARRIER_BYTES = 8 * MOST_SLOTS;
 /**
  * Kernels: quads of a row of the residual and of the mixer's channels that a thread has at most, and rows of a state that a warp has;
- * columns of the residual from which on they are faster than one kernel after another, by measurement; and steps of their rings.
+ * columns of the residual for which they are faster than one kernel after another, by measurement, from and up to; and steps of their
+ * rings. Without these the copy engine brings whole rows, which is faster for float16 only.
  */
 const KINDS = [
-  { name: 'mamba_layers_2', hiddenQuads: 1, innerQuads: 2, ownRows: 2, fastFrom: 0, stages: 10 },
-  { name: 'mamba_layers_8', hiddenQuads: 4, innerQuads: 8, ownRows: 8, fastFrom: 4096, stages: 5 },
+  { name: 'mamba_layers_2', hiddenQuads: 1, innerQuads: 2, ownRows: 2, fast: [[0, 1024]], stages: 10 },
+  {
+    name: 'mamba_layers_5',
+    hiddenQuads: 3,
+    innerQuads: 5,
+    ownRows: 5,
+    fast: [
+      [1025, 1536],
+      [2560, 3072],
+    ],
+    stages: undefined,
+  },
+  { name: 'mamba_layers_8', hiddenQuads: 4, innerQuads: 8, ownRows: 8, fast: [[4096, 4096]], stages: 5 },
 ] as const;
 /** Bytes before the numbers that are exchanged, for the tag that was last used. */
 const TAG_BYTES = 256;
@@ -193,13 +216,18 @@ export class LayerRuns {
     const table = tableOf(layers, head);
     const floats = SLICES * mostOutputs + 4 * MOST_CHANNELS + 4 * STATE_COLUMNS + SLICES * (2 * MOST_NORM_GROUPS + 1);
     const ownBytes = 4 * Math.max(paddedHidden, paddedInner) + 4 * floats + table.byteLength;
-    const kind = KINDS.find(({ hiddenQuads, innerQuads, ownRows, fastFrom, stages }) => {
+    const [kind] = KINDS.flatMap(({ name, hiddenQuads, innerQuads, ownRows, fast, stages }) => {
       const takesRow = hidden <= hiddenQuads * QUAD_COLUMNS && quads <= innerQuads && channels <= ownRows * SLICES;
-      const isWanted = when === 'always' || hidden >= fastFrom;
-      return takesRow && isWanted && stages * STAGE_BYTES + ownBytes <= mostShared;
+      const isFast = fast.some(([from, upTo]) => hidden >= from && hidden <= upTo);
+      const isWanted = when === 'always' || (isFast && (stages !== undefined || format === 'FLOAT16'));
+      if (!takesRow || !isWanted) return [];
+      const room = mostShared - ownBytes;
+      const ring = stages === undefined ? ringOfRows(before, after, room) : ringOfSteps(stages);
+      return ring && ring.bytes <= room ? [{ name, ring }] : [];
     });
     if (!kind) return undefined;
-    const sharedBytes = kind.stages * STAGE_BYTES + ownBytes;
+    const { ring } = kind;
+    const sharedBytes = ring.bytes + ownBytes;
     const name = `${kind.name}_${format}` as const;
     const grid = { blocks: [multiprocessors] as const, threads: THREADS, sharedBytes, isCooperative: true };
     if (!this.#device.holds({ name, grid }) || this.#device.isDry()) return undefined;
@@ -212,6 +240,7 @@ export class LayerRuns {
       ...{ lastTag: exchange, exchange: exchange + TAG_BYTES, slots: step.slots },
       ...{ inRowBytes: before.rowBytes, outRowBytes: after.rowBytes, convWeightStride: before.convWeight?.stride ?? 0 },
       ...{ convStateStride: before.convStateStride, stateStride: step.stateStride },
+      ...ring.sizes,
       ...{ hidden, paddedHidden, paddedInner, numParts: before.numParts, mostOutputs },
       ...{ H, P, G, normGroups, normGroupSize },
       ...{ convIsSilu: before.convIsSilu, hasConvBias: before.hasConvBias, hasD: step.hasD, hasBias: step.hasBias },
@@ -220,6 +249,32 @@ export class LayerRuns {
     };
     return { name, grid, parameters };
   }
+}
+
+/** The ring of weights: its bytes, and what the kernel is told of it. */
+interface Ring {
+  readonly bytes: number;
+  readonly sizes: Pick<MambaLayersParams, 'numSlots' | 'slotBytes' | 'inRows' | 'outRows' | 'inSlots' | 'outSlots'>;
+}
+
+function ringOfSteps(stages: number): Ring {
+  const sizes = { numSlots: 0, slotBytes: 0, inRows: 0, outRows: 0, inSlots: 0, outSlots: 0 };
+  return { bytes: stages * STAGE_BYTES, sizes };
+}
+
+/** A ring of whole rows of both products, if so many bytes are enough. Rows have whole steps, and lie one after another. */
+function ringOfRows(before: LinearHalvesParams, after: LinearHalvesParams, room: number): Ring | undefined {
+  const isWhole = [before, after].every(({ K, rowBytes }) => K % STEP_INPUTS === 0 && rowBytes === 2 * K);
+  const rowsOf = (rowBytes: number) => Math.min(MOST_SLOT_ROWS, Math.max(1, Math.floor(SLOT_BYTES / rowBytes)));
+  const [inRows, outRows] = [rowsOf(before.rowBytes), rowsOf(after.rowBytes)];
+  const slotBytes = Math.max(inRows * before.rowBytes, outRows * after.rowBytes);
+  const numSlots = Math.min(MOST_SLOTS, Math.floor((room - BARRIER_BYTES) / slotBytes));
+  if (!isWhole || numSlots < LEAST_SLOTS) return undefined;
+  // While half of the slots are multiplied, rows come to the others. Those of the out-projection have come before.
+  const inSlots = Math.min(Math.floor(MOST_TILE_ROWS / inRows), Math.floor(numSlots / 2));
+  const outSlots = Math.min(Math.floor(MOST_TILE_ROWS / outRows), numSlots);
+  const sizes = { numSlots, slotBytes, inRows, outRows, inSlots, outSlots };
+  return { bytes: numSlots * slotBytes + BARRIER_BYTES, sizes };
 }
 
 /** Rows of MambaLayerParams. */

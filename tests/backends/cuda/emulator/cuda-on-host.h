@@ -202,15 +202,20 @@ static inline void load_matrices(uint32_t* v, const uint4* row) { emulated_load(
 static inline void load_turned(uint32_t* v, const uint4* row) { emulated_load(v, row, true); }
 
 // What warpgroups.cuh has for Hopper. Copies are done when they are asked for, and multiplications, too, but a warp waits for all
-// its lanes' ones. A barrier counts the times that all have arrived.
+// its lanes' ones. A barrier counts the times that all have arrived, threads and the bytes that they expected.
 struct CopyBarrier {
-  int arrivals, left;
+  int arrivals, left, bytes;
   unsigned turns;
+
+  void end_turn() {
+    if (left == 0 && bytes == 0) left = arrivals, turns++;
+  }
 };
-static inline void make_barrier(CopyBarrier* barrier, int arrivals) { *barrier = {arrivals, arrivals, 0}; }
+static inline void make_barrier(CopyBarrier* barrier, int arrivals) { *barrier = {arrivals, arrivals, 0, 0}; }
 static inline void show_barriers() {}
-static inline void arrive_expecting(CopyBarrier* barrier, int) {
-  if (--barrier->left == 0) barrier->left = barrier->arrivals, barrier->turns++;
+static inline void arrive_expecting(CopyBarrier* barrier, int bytes) {
+  barrier->left--, barrier->bytes += bytes;
+  barrier->end_turn();
 }
 static inline void arrive_after_copies(CopyBarrier* barrier) { arrive_expecting(barrier, 0); }
 static inline void arrive(CopyBarrier* barrier) {
@@ -223,7 +228,11 @@ template <int COUNT>
 static inline void take_registers() {}
 template <int COUNT>
 static inline void leave_registers() {}
-static inline void copy_piece(uint4* to, const void* from, int bytes, CopyBarrier*) { std::memcpy(to, from, bytes); }
+static inline void copy_piece(uint4* to, const void* from, int bytes, CopyBarrier* barrier) {
+  std::memcpy(to, from, bytes);
+  barrier->bytes -= bytes;
+  barrier->end_turn();
+}
 static inline void copy_float(float* to, const float* from, bool isInside) { *to = isInside ? *from : 0; }
 static inline void begin_multiplications() {}
 static inline void group_multiplications() {}

@@ -6,8 +6,6 @@
 #include "visits.cuh"
 
 #define IS_HALVES (FORMAT == FLOAT16 || FORMAT == BFLOAT16)
-// Steps whose codes are read together.
-#define CODES_AHEAD 2
 #define ROW_BLOCKS (IS_HALVES ? 5 : 3)
 #define FEW_BLOCKS (IS_HALVES ? 1 : 3)
 // Steps of 32 inputs that are in shared memory or on their way: of a slice of few visits, and of many.
@@ -127,52 +125,14 @@ static __device__ __forceinline__ void add_slice_of_halves(
   }
 }
 
-// Adds a slice of codes of blocks, which are loaded by the lanes that multiply them. `inputSums` has the sums of 32 inputs of the two rows
-// that a lane has sums of; with PUT `scales` has those of put_scales, tile by tile.
-template <bool PUT>
+// Adds a slice of codes of blocks. `inputSums` has the sums of 32 inputs of the two rows that a lane has sums of.
 static __device__ __forceinline__ void add_slice_of_codes(
-    const FewOutputs& p, const float2* scales, const uint4* x, const float* const* inputSums, float4* all) {
-  const int lane = threadIdx.x % 32, slice = threadIdx.x / 32;
-  const int first = slice * slice_steps(p.padded), steps = steps_of(slice, p.padded), total = p.tiles * steps;
-  float4* out = all + slice * 32 + lane;
-  if (total == 0) {
-    for (int tile = 0; tile < p.tiles; tile++) out[tile * SLICES * 32] = make_float4(0, 0, 0, 0);
-  }
-  const u8* rows[2];
-  int tile = 0, loadStep = 0, step = 0;
-  float sums[4] = {0, 0, 0, 0};
-#pragma unroll 1
-  for (int i = 0; i < total; i += CODES_AHEAD) {
-    Eight codes[CODES_AHEAD][2];
-    uint4 parts[CODES_AHEAD][2];
-    float inputs[CODES_AHEAD][2];
-#pragma unroll
-    for (int u = 0; u < CODES_AHEAD; u++) {
-      if (i + u >= total) break;
-      if (loadStep == 0) rows[0] = p.row(tile, 0), rows[1] = p.row(tile, 1);
-      const int at = first + loadStep;
-#pragma unroll
-      for (int j = 0; j < 2; j++) {
-        const int place = 16 * (tile * (p.padded / 32) + at) + 8 * j + lane / 4;
-        codes[u][j] = PUT ? scaled_codes(rows[j], at, scales[place]) : lane_codes(rows[j], at);
-        if (HAS_ZEROS) inputs[u][j] = inputSums[j][at];
-        parts[u][j] = make_uint4(0, 0, 0, 0);
-      }
-      if (x) lane_parts(x, at, parts[u]);
-      if (++loadStep == steps) loadStep = 0, tile++;
-    }
-    // Keeps loads before it: the compiler would put each next to its use, where it waits.
-    __syncwarp();
-#pragma unroll
-    for (int u = 0; u < CODES_AHEAD; u++) {
-      if (i + u >= total) break;
-      add_step(sums, codes[u], parts[u], inputs[u], p.numParts);
-      if (++step < steps) continue;
-      *out = make_float4(sums[0], sums[1], sums[2], sums[3]);
-      out += SLICES * 32, step = 0;
-#pragma unroll
-      for (int j = 0; j < 4; j++) sums[j] = 0;
-    }
+    const FewOutputs& p, uint4* room, const uint4* x, const float* const* inputSums, float4* all) {
+  for (int tile = 0; tile < p.tiles; tile++) {
+    const u8* weights = p.row_of_output(16 * tile + threadIdx.x % 16);
+    all[tile * SLICES * 32 + threadIdx.x] = slice_of(weights, x, p.padded, p.numParts, room, [&](int step, float* inputs) {
+      for (int i = 0; i < 2; i++) inputs[i] = inputSums[i][step];
+    });
   }
 }
 
@@ -194,6 +154,7 @@ static __device__ __forceinline__ float4 join_slices(const float4* all, int tile
 // and with weights of 16 bits 1 KB for each step that a slice has room for, of others what copy_near copies.
 extern "C" __global__ void __launch_bounds__(256, FEW_BLOCKS) OF_FORMAT(expert_16x8)(const ExpertProductParams p) {
   SHARED_BY_LAUNCH(room);
+  __shared__ uint4 codes[SLICES][IS_HALVES ? 1 : CODE_PIECES];
   float4* all = (float4*)room;
   await_previous();
   const Tile tile = p.tiles[blockIdx.x % p.numTiles];
@@ -225,7 +186,7 @@ extern "C" __global__ void __launch_bounds__(256, FEW_BLOCKS) OF_FORMAT(expert_1
     for (int i = 0; i < 2; i++) inputSums[i] = p.inputSums + (long long)rows[i] * (p.padded / 32);
     wait_copies<0>();
     __syncthreads();
-    add_slice_of_codes<false>(outputs, nullptr, x, inputSums, all);
+    add_slice_of_codes(outputs, codes[warp], x, inputSums, all);
   }
   __syncthreads();
   if (warp >= p.outputTiles) return;
@@ -273,9 +234,10 @@ static __device__ __forceinline__ int lane_of_visit(bool isVisited, int& visit) 
 // The same of a single row's visits, of which visit v is at x + v * xStride. Every block splits the row for itself, while its weights
 // are on their way; with isActivated after what comes after the first product of experts, as split_activated does.
 // x (K), or (visits, K or 2 K), out (visits, N). Grid: 16 outputs, by visits; blocks of a warp for each slice. Shared
-// memory, after what expert_16x8 has: the parts of the row, sums of 32 inputs, and of weights in blocks scales and rows.
+// memory, after what expert_16x8 has: the parts of the row, sums of 32 inputs, and rows of weights in blocks.
 extern "C" __global__ void __launch_bounds__(256, ROW_BLOCKS) OF_FORMAT(expert_row)(const ExpertRowParams p) {
   SHARED_BY_LAUNCH(room);
+  __shared__ uint4 codes[SLICES][IS_HALVES ? 1 : CODE_PIECES];
   float4* all = (float4*)room;
   uint4* ring = room + p.outputTiles * SLICES * 32;
   uint4* made = ring + (IS_HALVES ? SLICES * few_slots(p.outputTiles, p.padded) * 64 : 0);
@@ -307,8 +269,7 @@ extern "C" __global__ void __launch_bounds__(256, ROW_BLOCKS) OF_FORMAT(expert_r
     if (from >= 0) matrix = p.weights[begin + from];
   }
   if (!matrix) return;
-  float2* scales = (float2*)(inputSums + (p.padded / 32 + 3) / 4 * 4);
-  uint4* near = p.nearPieces > 0 ? (uint4*)(scales + p.outputTiles * p.padded / 2) : nullptr;
+  uint4* near = p.nearPieces > 0 ? (uint4*)inputSums + (p.padded / 32 + 3) / 4 : nullptr;
   const FewOutputs outputs = {matrix,   p.rowBytes, output,       p.outputTiles, p.N,
                               p.K,      p.padded,   p.numParts,   near,          p.nearPieces};
   float factor = 1;
@@ -338,12 +299,8 @@ extern "C" __global__ void __launch_bounds__(256, ROW_BLOCKS) OF_FORMAT(expert_r
     __syncthreads();
     const float* both[2] = {inputSums, inputSums};
     if (HAS_ZEROS) put_sums(inputSums, (u32*)made, p.padded);
-    for (int tile = 0; tile < p.outputTiles; tile++) {
-      float2* own = scales + tile * p.padded / 2;
-      put_scales(own, p.padded / 32, [&](int i) { return outputs.row_of_output(16 * tile + i); });
-    }
-    __syncthreads();
-    add_slice_of_codes<true>(outputs, scales, made, both, all);
+    if (HAS_ZEROS) __syncthreads();
+    add_slice_of_codes(outputs, codes[warp], made, both, all);
   }
   __syncthreads();
   // Lanes 4 g have the sums of the only row.
@@ -354,10 +311,6 @@ extern "C" __global__ void __launch_bounds__(256, ROW_BLOCKS) OF_FORMAT(expert_r
   if (n < p.N) out[0] = __fmul_rn(total.x, factor);
   if (n + 8 < p.N) out[8] = __fmul_rn(total.z, factor);
 }
-
-// Where piece i of 16 bytes of output r lies in a tile of codes, of which threads write 64 bytes of an output and read pieces of eight
-// outputs, against conflicts of banks.
-static __device__ __forceinline__ int place_of_codes(int r, int i) { return 4 * r + (i ^ r / 2 % 4); }
 
 // Tiles of WM warps' M times 16 outputs and WR warps' R times 8 visits, which share what is copied.
 template <int WM, int WR, int M, int R>

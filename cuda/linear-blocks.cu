@@ -2,49 +2,14 @@
 // become codes and scales first, which linear-tiles.cu multiplies. It is compiled once for each format.
 #include "blocks.cuh"
 #include "near.cuh"
-#include "step-codes.cuh"
-
-// Steps whose weights are on their way together, where they are not copied before.
-#define AHEAD 4
-
-// A warp's slice of 16 outputs and up to 8 rows, of which a lane's is at `row`. `scales` has those of put_scales. `load_sums` gives the sums
-// of a step's inputs of the rows that the lane's sums are of.
-template <int STEPS, class LoadSums>
-static __device__ __forceinline__ float4 slice_of(
-    const LinearHalvesParams& p, const u8* const* weights, const float2* scales, const uint4* row, LoadSums load_sums) {
-  scales += threadIdx.x % 32 / 4;
-  const int slice = threadIdx.x / 32, first = slice * slice_steps(p.padded), steps = steps_of(slice, p.padded);
-  float sums[4] = {0, 0, 0, 0};
-#pragma unroll 1
-  for (int step = 0; step < steps; step += STEPS) {
-    Eight codes[STEPS][2];
-    uint4 parts[STEPS][2];
-    float inputs[STEPS][2];
-#pragma unroll
-    for (int u = 0; u < STEPS; u++) {
-      const int at = first + (step + u < steps ? step + u : steps - 1);
-#pragma unroll
-      for (int i = 0; i < 2; i++) codes[u][i] = scaled_codes(weights[i], at, scales[16 * at + 8 * i]);
-      lane_parts(row, at, parts[u]);
-      if (HAS_ZEROS) load_sums(at, inputs[u]);
-    }
-    // Keeps loads before it: the compiler would put each next to its use, where it waits.
-    __syncwarp();
-#pragma unroll
-    for (int u = 0; u < STEPS; u++) {
-      if (step + u < steps) add_step(sums, codes[u], parts[u], inputs[u], p.numParts);
-    }
-  }
-  return make_float4(sums[0], sums[1], sums[2], sums[3]);
-}
 
 // The slices' sums in their order.
-static __device__ __forceinline__ float4 join_slices(const float4 (*all)[32]) {
-  const int lane = threadIdx.x % 32;
-  float4 total = all[0][lane];
+static __device__ __forceinline__ float4 join_slices(const float4* all) {
+  all += threadIdx.x % 32;
+  float4 total = all[0];
 #pragma unroll
   for (int s = 1; s < SLICES; s++) {
-    const float4 v = all[s][lane];
+    const float4 v = all[32 * s];
     total.x += v.x, total.y += v.y, total.z += v.z, total.w += v.w;
   }
   return total;
@@ -54,14 +19,6 @@ static __device__ __forceinline__ float4 join_slices(const float4 (*all)[32]) {
 static __device__ __forceinline__ const u8* row_of_weights(const LinearHalvesParams& p, const uint4* near, int output, int i) {
   const u8* row = p.weight + (output + i < p.N ? output + i : p.N - 1) * p.rowBytes;
   return p.nearPieces > 0 ? (const u8*)(near + i * p.nearPieces) + near_shift(row) : row;
-}
-
-// Puts the scales of 16 outputs, and finds the rows of a lane's.
-static __device__ __forceinline__ void prepare_weights(
-    const LinearHalvesParams& p, const uint4* near, int output, float2* scales, const u8** weights) {
-  put_scales(scales, p.padded / 32, [&](int i) { return row_of_weights(p, near, output, i); });
-#pragma unroll
-  for (int i = 0; i < 2; i++) weights[i] = row_of_weights(p, near, output, 8 * i + threadIdx.x % 32 / 4);
 }
 
 // Has a warp's slice of 16 outputs brought near that are not copied.
@@ -79,13 +36,11 @@ static __device__ __forceinline__ void fetch_weights(const LinearHalvesParams& p
 // Up to 8 rows that were split: a warp for each slice of 16 outputs. Rows of weights are copied to shared memory, if the host has said
 // how many pieces each takes.
 static __device__ __forceinline__ void linear_split(const LinearHalvesParams& p) {
-  SHARED_BY_LAUNCH(room);
-  __shared__ float4 all[SLICES][32];
+  SHARED_BY_LAUNCH(near);
+  __shared__ uint4 codes[SLICES][CODE_PIECES];
+  __shared__ float4 all[SLICES * 32];
   const int lane = threadIdx.x % 32, slice = threadIdx.x / 32, g = lane / 4, t = lane % 4;
   const int output = blockIdx.x * 16;
-  // Before the rows of weights, their scales.
-  float2* scales = (float2*)room;
-  uint4* near = room + p.padded / 4;
   if (p.nearPieces > 0) copy_near<16>(near, p.nearPieces, p.weight, p.rowBytes, output, p.N);
   else fetch_weights(p, output);
   group_copies();
@@ -94,14 +49,11 @@ static __device__ __forceinline__ void linear_split(const LinearHalvesParams& p)
   own.load_after();
   wait_copies<0>();
   __syncthreads();
-  const u8* weights[2];
-  prepare_weights(p, near, output, scales, weights);
-  __syncthreads();
   const uint4* x = (const uint4*)(p.x + (long long)(g < p.T ? g : p.T - 1) * 2 * p.padded);
-  const float4 sums = slice_of<AHEAD>(p, weights, scales, x, [&](int step, float* inputs) {
+  const u8* weights = row_of_weights(p, near, output, lane % 16);
+  all[threadIdx.x] = slice_of(weights, x, p.padded, p.numParts, codes[slice], [&](int step, float* inputs) {
     for (int i = 0; i < 2; i++) inputs[i] = input_sum(p, 2 * t + i, step);
   });
-  all[slice][lane] = sums;
   __syncthreads();
   put_few(own, (const float*)all);
 }
@@ -112,14 +64,14 @@ static __device__ __forceinline__ void linear_split(const LinearHalvesParams& p)
 template <int FROM>
 static __device__ __forceinline__ void linear_row(const LinearHalvesParams& p) {
   SHARED_BY_LAUNCH(row);
-  __shared__ float4 all[SLICES][32];
+  __shared__ uint4 codes[SLICES][CODE_PIECES];
+  __shared__ float4 all[SLICES * 32];
   __shared__ float made;
   const int lane = threadIdx.x % 32, slice = threadIdx.x / 32, g = lane / 4, t = lane % 4;
   const int tiles = (p.N + 15) / 16;
   const bool isNear = p.nearPieces > 0;
-  // After the parts of a row: scales, where gated_norm_row has the row before, sums of 32 inputs, and rows of weights.
-  float2* scales = (float2*)((float*)row + p.padded);
-  float* ownSums = (float*)row + 2 * p.padded;
+  // After the parts of a row and what gated_norm_row needs: sums of 32 inputs, and rows of weights.
+  float* ownSums = (float*)row + p.padded + (FROM == GATED ? (p.K + 3) / 4 * 4 : 0);
   uint4* near = (uint4*)ownSums + (p.padded / 32 + 3) / 4;
   auto copy = [&](int tile, int room) {
     if (isNear && tile < tiles) {
@@ -140,15 +92,16 @@ static __device__ __forceinline__ void linear_row(const LinearHalvesParams& p) {
     copy(tile + gridDim.x, 1 - room);
     wait_copies<1>();
     __syncthreads();
-    if (HAS_ZEROS && tile == blockIdx.x) put_sums(ownSums, (u32*)row, p.padded);
-    const u8* weights[2];
-    prepare_weights(p, near + 16 * room * p.nearPieces, 16 * tile, scales, weights);
-    __syncthreads();
+    if (HAS_ZEROS && tile == blockIdx.x) {
+      put_sums(ownSums, (u32*)row, p.padded);
+      __syncthreads();
+    }
+    const u8* weights = row_of_weights(p, near + 16 * room * p.nearPieces, 16 * tile, lane % 16);
     room = 1 - room;
-    const float4 sums = slice_of<AHEAD / 2>(p, weights, scales, row, [&](int step, float* inputs) {
+    const float4 sums = slice_of(weights, row, p.padded, p.numParts, codes[slice], [&](int step, float* inputs) {
       inputs[0] = inputs[1] = ownSums[step];
     });
-    all[slice][lane] = sums;
+    all[threadIdx.x] = sums;
     __syncthreads();
     if (slice > 0) continue;
     const float4 total = join_slices(all);

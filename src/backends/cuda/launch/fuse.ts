@@ -1,7 +1,7 @@
 import type { KernelParameters, LinearHalvesParams, LinearParams } from '../kernels/kernels.generated.ts';
 import type { DeviceRows } from '../kernels/parameters.ts';
 import type { Launch, LaunchOf } from './launch.ts';
-import { nearRows, scaleBytes } from './near-rows.ts';
+import { nearRows } from './near-rows.ts';
 
 /** Launches of which one may be made: with so many known, the first of them is what it will be. */
 export const LONGEST_FUSION = 9;
@@ -267,9 +267,7 @@ function fuseRowBefore(
   const format = product.name.slice(ROW_PRODUCT.length);
   const isInBlocks = !format.endsWith('FLOAT16');
   const outputs = kind === 'normed' && !isInBlocks && parameters.N >= MANY_OUTPUTS ? 32 : 16;
-  // Scales come where the gated row was.
-  const blockBytes = 16 * Math.ceil(padded / 128) + scaleBytes(padded);
-  const rowBytes = 4 * padded + (isInBlocks ? blockBytes : gatedBytes);
+  const rowBytes = 4 * padded + gatedBytes + (isInBlocks ? 16 * Math.ceil(padded / 128) : 0);
   const tiles = Math.ceil(parameters.N / outputs);
   const isLong = !isInBlocks && kind === 'gated' && WEIGHT_BYTES + rowBytes + DECLARED_BYTES > mostShared;
   const near = (count: number) => nearRows(count * outputs, parameters.rowBytes, rowBytes, mostShared);

@@ -1,17 +1,12 @@
 /** Bytes of a piece of cuda/near.cuh, and of shared memory that a kernel of formats of blocks declares besides. */
 const PIECE_BYTES = 16;
-const DECLARED_BYTES = 6656;
+const DECLARED_BYTES = 23_040;
 
 /** Rows of weights that a block copies to shared memory. */
 export interface NearRows {
   /** Pieces that each of them takes there; 0: they stay where they are. */
   readonly nearPieces: number;
   readonly nearBytes: number;
-}
-
-/** Bytes of the scales of 16 outputs: two numbers for each 32 of so many inputs. */
-export function scaleBytes(padded: number): number {
-  return 4 * padded;
 }
 
 /**

@@ -14,7 +14,7 @@ import {
   PACKED_KINDS,
   type PartsFormat,
 } from '../device/cuda-weight.ts';
-import { nearRows, scaleBytes } from '../launch/near-rows.ts';
+import { nearRows } from '../launch/near-rows.ts';
 import { NUM_PARTS } from './linear.ts';
 import { activate, activateAndMul } from './rows.ts';
 
@@ -42,7 +42,7 @@ const FEW_STAGES = 6;
 const STAGE_BYTES = 8192;
 const SUMS_BYTES = 4096;
 /** Shared memory of such a block that leaves room for three of them on a multiprocessor. */
-const FEW_BYTES = 74_752;
+const FEW_BYTES = 58_368;
 /** Columns of a row that a block may split for itself. */
 const MOST_SINGLE_COLUMNS = 4096;
 /** Kernels on tensor cores: visits of a tile, and visits that an expert has on average up to which they are used. */
@@ -182,8 +182,7 @@ function runSingle(calls: CudaCalls, { x, routing, out, mostVisits }: MixtureRow
     const tiles = Math.ceil(N / FEW_OUTPUTS);
     const outputTiles = !isHalves(format) && tiles * mostVisits > ROW_BLOCKS ? 2 : 1;
     const blocks = [Math.ceil(tiles / outputTiles), mostVisits] as const;
-    const scales = isHalves(format) ? 0 : outputTiles * scaleBytes(padded);
-    const ownBytes = 4 * padded + 4 * roundUp(padded / STEP_INPUTS, 4) + scales;
+    const ownBytes = 4 * padded + 4 * roundUp(padded / STEP_INPUTS, 4);
     const { nearPieces, sharedBytes } = fewShared(calls, { outputTiles, padded, format, rowBytes, ownBytes });
     calls.device.launch(
       `expert_row_${format}`,

@@ -17,7 +17,7 @@ import {
 } from '../device/cuda-weight.ts';
 import type { LinearHalvesParams } from '../kernels/kernels.generated.ts';
 import type { Grid } from '../launch/launch.ts';
-import { nearRows, scaleBytes } from '../launch/near-rows.ts';
+import { nearRows } from '../launch/near-rows.ts';
 
 /** Numbers of rows up to which each has blocks of its own, of products in float32. */
 const SINGLE_ROWS = 2;
@@ -296,9 +296,12 @@ function launchFew({ device }: CudaCalls, parameters: LinearHalvesParams, format
     device.launch(`linear_16x8_${format}`, { ...grid, sharedBytes: FEW_ROWS_BYTES }, parameters);
     return;
   }
-  const ownBytes = scaleBytes(parameters.padded);
-  const { nearPieces, nearBytes } = nearRows(FEW_ROWS_OUTPUTS, parameters.rowBytes, ownBytes, device.info.sharedBytes);
-  const sharedBytes = ownBytes + nearBytes;
+  const { nearPieces, nearBytes: sharedBytes } = nearRows(
+    FEW_ROWS_OUTPUTS,
+    parameters.rowBytes,
+    0,
+    device.info.sharedBytes,
+  );
   device.launch(`linear_16x8_${format}`, { ...grid, sharedBytes }, { ...parameters, nearPieces });
 }
 

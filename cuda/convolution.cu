@@ -51,7 +51,7 @@ extern "C" __global__ void __launch_bounds__(256) causal_conv1d_fn(const CausalC
 // Tokens of a thread of causal_conv1d_four.
 #define OWN_TOKENS 8
 
-// The same of four taps and states of three inputs, and what causal_conv1d_states does, if it `keepsState`. A thread has four channels
+// causal_conv1d_fn for four taps and states of three inputs; with `keepsState` causal_conv1d_states, too. A thread has four channels
 // of OWN_TOKENS tokens of a sequence, so that each input is loaded about once. The one with a sequence's first tokens has its state.
 // Grid: (T / OWN_TOKENS + sequences, C / 512), blocks of 128: the blocks of sequence b begin at starts[b] / OWN_TOKENS + b.
 extern "C" __global__ void __launch_bounds__(128) causal_conv1d_four(const CausalConv1dFnParams p) {

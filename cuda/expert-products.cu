@@ -136,18 +136,6 @@ static __device__ __forceinline__ void add_slice_of_codes(
   }
 }
 
-// Adds the slices' sums of a tile of 16 outputs in their order.
-static __device__ __forceinline__ float4 join_slices(const float4* all, int tile) {
-  const float4* own = all + tile * SLICES * 32 + threadIdx.x % 32;
-  float4 total = own[0];
-#pragma unroll
-  for (int s = 1; s < SLICES; s++) {
-    const float4 v = own[32 * s];
-    total.x += v.x, total.y += v.y, total.z += v.z, total.w += v.w;
-  }
-  return total;
-}
-
 // out[v] = x[row of visit v] W[e]ᵀ of the visits of each tile, up to 8, whose expert is e. Without `visitRows` visits are the rows.
 // x (rows, 2 * padded) of split_rows, out (visits, N), weights: a pointer to (N, K) in rows of `rowBytes` for each expert.
 // Grid: tiles of visits, by `outputTiles` times 16 outputs; blocks of a warp for each slice. Shared memory: 4 KB for each 16 outputs,
@@ -190,7 +178,7 @@ extern "C" __global__ void __launch_bounds__(256, FEW_BLOCKS) OF_FORMAT(expert_1
   }
   __syncthreads();
   if (warp >= p.outputTiles) return;
-  const float4 total = join_slices(all, warp);
+  const float4 total = join_slices(all + warp * SLICES * 32);
   const float each[4] = {total.x, total.y, total.z, total.w};
 #pragma unroll
   for (int i = 0; i < 4; i++) {
@@ -305,7 +293,7 @@ extern "C" __global__ void __launch_bounds__(256, ROW_BLOCKS) OF_FORMAT(expert_r
   __syncthreads();
   // Lanes 4 g have the sums of the only row.
   if (warp >= p.outputTiles || lane % 4 != 0) return;
-  const float4 total = join_slices(all, warp);
+  const float4 total = join_slices(all + warp * SLICES * 32);
   const int n = output + 16 * warp + lane / 4;
   float* out = p.out + (long long)blockIdx.y * p.N + n;
   if (n < p.N) out[0] = __fmul_rn(total.x, factor);

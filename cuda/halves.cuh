@@ -174,6 +174,18 @@ static __device__ __forceinline__ float input_sum(const LinearHalvesParams& p, i
   return p.inputSums[(long long)(row < p.T ? row : p.T - 1) * (p.padded / 32) + step];
 }
 
+// The sums of 16 outputs that all slices have left, each 32 lanes' four, in the slices' order.
+static __device__ __forceinline__ float4 join_slices(const float4* all) {
+  all += threadIdx.x % 32;
+  float4 total = all[0];
+#pragma unroll
+  for (int s = 1; s < SLICES; s++) {
+    const float4 v = all[32 * s];
+    total.x += v.x, total.y += v.y, total.z += v.z, total.w += v.w;
+  }
+  return total;
+}
+
 // Of the sums of a single row and 16 outputs, which lanes 4 g have of g and g + 8, the one that lane 4 g has of g and the lane next to
 // it of g + 8.
 static __device__ __forceinline__ float own_output(float4 total) {

@@ -3,18 +3,6 @@
 #include "blocks.cuh"
 #include "near.cuh"
 
-// The slices' sums in their order.
-static __device__ __forceinline__ float4 join_slices(const float4* all) {
-  all += threadIdx.x % 32;
-  float4 total = all[0];
-#pragma unroll
-  for (int s = 1; s < SLICES; s++) {
-    const float4 v = all[32 * s];
-    total.x += v.x, total.y += v.y, total.z += v.z, total.w += v.w;
-  }
-  return total;
-}
-
 // The row of output number i of 16, of which a block has those from `output` on: where it was copied to, if it was.
 static __device__ __forceinline__ const u8* row_of_weights(const LinearHalvesParams& p, const uint4* near, int output, int i) {
   const u8* row = p.weight + (output + i < p.N ? output + i : p.N - 1) * p.rowBytes;

@@ -39,7 +39,7 @@ static __device__ __forceinline__ void linear(const LinearParams& p) {
   const int tiles = (p.N + 4 * O - 1) / (4 * O);
   const int first = (blockIdx.x % tiles * 4 + threadIdx.x / 32) * O;
   const long long firstRow = (long long)(blockIdx.x / tiles) * R;
-  // Of single rows, weights are near by the time that the kernel before has ended.
+  // Weights for a single row are fetched while the kernel before runs.
   for (int o = 0; R == 1 && o < O && first + o < p.N; o++) {
     const u8* weights = p.weight + (first + o) * p.rowBytes;
     for (long long at = 128 * (threadIdx.x % 32); at < p.rowBytes; at += 128 * 32) fetch_early(weights + at);

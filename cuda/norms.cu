@@ -11,11 +11,25 @@ extern "C" __global__ void __launch_bounds__(256) rms_norm(const RmsNormParams p
 // Rows whose quads are all aligned, and that lie whole in the registers of a block, QUADS times four columns in each thread: many of
 // them run at a time.
 
+// Puts the parts of row t, whose quads threads have: `most` is the largest magnitude of a thread's.
+template <int QUADS, class Params>
+static __device__ __forceinline__ void put_kept(const Params& p, long long t, const float4* v, float most) {
+  __shared__ float mosts[ROW_THREADS / 32];
+  const float factor = p.isFloat16 ? split_factor(block_max_once(most, mosts)) : 1.0f;
+  const float inverse = 1.0f / factor;
+  const Parts parts = parts_of(p.parts, t, p.padded, p.partsAreInBlocks);
+#pragma unroll
+  for (int q = 0; q < QUADS; q++) {
+    const int c = 4 * (threadIdx.x + ROW_THREADS * q);
+    if (first_of_warp(c) < p.padded) put_warp_parts(parts, c, p.padded, &v[q].x, inverse, p.isFloat16, p.numParts);
+  }
+  if (threadIdx.x == 0) p.factors[t] = factor;
+}
+
 // See norm_row.
 template <int QUADS>
 static __device__ __forceinline__ void norm_kept(const RmsNormParams& p) {
   __shared__ float sums[ROW_THREADS / 32];
-  __shared__ float mosts[ROW_THREADS / 32];
   const int COLUMNS = 4 * ROW_THREADS;
   const long long t = blockIdx.x;
   const float* x = p.x.at + t * p.x.stride;
@@ -60,16 +74,7 @@ static __device__ __forceinline__ void norm_kept(const RmsNormParams& p) {
     if (p.out.at) *(float4*)(out + c) = v[q];
     most = fmaxf(most, magnitude_of(own));
   }
-  if (p.numParts == 0) return;
-  const float factor = p.isFloat16 ? split_factor(block_max_once(most, mosts)) : 1.0f;
-  const float inverse = 1.0f / factor;
-  const Parts parts = parts_of(p.parts, t, p.padded, p.partsAreInBlocks);
-#pragma unroll
-  for (int q = 0; q < QUADS; q++) {
-    const int c = 4 * threadIdx.x + COLUMNS * q;
-    if (first_of_warp(c) < p.padded) put_warp_parts(parts, c, p.padded, &v[q].x, inverse, p.isFloat16, p.numParts);
-  }
-  if (threadIdx.x == 0) p.factors[t] = factor;
+  if (p.numParts != 0) put_kept<QUADS>(p, t, v, most);
 }
 
 // See gated_norm_row; a group is all of the row, or a multiple of 1,024 columns. The weights come to registers before everything else,
@@ -77,7 +82,6 @@ static __device__ __forceinline__ void norm_kept(const RmsNormParams& p) {
 template <int QUADS, bool IS_SPARING>
 static __device__ __forceinline__ void gated_norm_kept(const GatedNormParams& p) {
   __shared__ float sums[QUADS][ROW_THREADS / 32];
-  __shared__ float mosts[ROW_THREADS / 32];
   const int COLUMNS = 4 * ROW_THREADS;
   const long long t = blockIdx.x;
   const float* x = p.x.at + t * p.x.stride;
@@ -143,16 +147,7 @@ static __device__ __forceinline__ void gated_norm_kept(const GatedNormParams& p)
     if (p.out.at) *(float4*)(out + c) = v[q];
     most = fmaxf(most, magnitude_of(own));
   }
-  if (p.numParts == 0) return;
-  const float factor = p.isFloat16 ? split_factor(block_max_once(most, mosts)) : 1.0f;
-  const float inverse = 1.0f / factor;
-  const Parts parts = parts_of(p.parts, t, p.padded, p.partsAreInBlocks);
-#pragma unroll
-  for (int q = 0; q < QUADS; q++) {
-    const int c = 4 * threadIdx.x + COLUMNS * q;
-    if (first_of_warp(c) < p.padded) put_warp_parts(parts, c, p.padded, &v[q].x, inverse, p.isFloat16, p.numParts);
-  }
-  if (threadIdx.x == 0) p.factors[t] = factor;
+  if (p.numParts != 0) put_kept<QUADS>(p, t, v, most);
 }
 
 // Rows of up to so many columns. Grid: a block of 256 a row.

@@ -19,7 +19,7 @@ extern "C" __global__ void __launch_bounds__(128) state_scan_64(const StateSpace
 extern "C" __global__ void __launch_bounds__(128) state_scan_128(const StateSpaceParams p) { state_scan<4, FLOAT32>(p); }
 extern "C" __global__ void __launch_bounds__(128) state_scan_256(const StateSpaceParams p) { state_scan<8, FLOAT32>(p); }
 
-// The same for fewer heads than fill the GPU. Grid: (P / 8, H, sequences), blocks of 128.
+// As state_scan_*, for fewer heads than fill the GPU: a warp has two rows of a state, not four. Grid: (P / 8, H, sequences), blocks of 128.
 extern "C" __global__ void __launch_bounds__(128) state_scan_few_64(const StateSpaceParams p) { state_scan<2, FLOAT32, 2>(p); }
 extern "C" __global__ void __launch_bounds__(128) state_scan_few_128(const StateSpaceParams p) { state_scan<4, FLOAT32, 2>(p); }
 

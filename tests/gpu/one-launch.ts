@@ -25,7 +25,8 @@ interface Decoded {
 }
 
 /**
- * Tests that a sequence of synthetic models gets the same bits where all layers are one launch, and tells how fast both are. Each decodes in a process of its own: blocks that wait for each other may hang.
+ * Tests that a sequence of synthetic models gets the same bits where all layers are one launch, and tells how fast both are. Each
+ * decodes in a process of its own: blocks that wait for each other may hang.
  */
 export function describeOneLaunch(): void {
   for (const shape of SHAPES) {

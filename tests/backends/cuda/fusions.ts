@@ -129,7 +129,7 @@ export function describeFusions(makeBackend: MakeBackend): void {
 /** Expects what `run` makes to have the same bits where launches may be fused as where none is. */
 async function expectSameApart(made: Backend, run: () => readonly Tensor[]): Promise<void> {
   const outcomes: Float32Array[][] = [];
-  // Of prompts what is not read is not written: first the last results alone, then all of them.
+  // Prompts leave out what nothing reads: the last results are read alone first, then all of them.
   for (const { isFused, first } of [{ isFused: true, first: LAST }, { isFused: true }, { isFused: false }]) {
     const reads = () => {
       const results = run();

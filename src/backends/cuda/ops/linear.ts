@@ -175,7 +175,7 @@ function linearFloats({ device }: CudaCalls, { x, matrix, bias, out }: Product, 
 function linearHalves(calls: CudaCalls, product: Product, format: HalvesFormat): void {
   const joined = chooseJoined(calls, product);
   const areWide = !joined && isWide(calls, product);
-  const parameters = splitProduct(calls, product, PACKED_KINDS[format], areWide, false, true);
+  const parameters = splitProduct(calls, product, { kind: PACKED_KINDS[format], isInBlocks: areWide });
   if (areWide) launchWide(calls, parameters, format);
   else if (joined) calls.device.launch(`${joined.kernel}_${format}`, joined.grid, parameters);
   else if (parameters.T <= FEW_ROWS) launchFew(calls, parameters, format);
@@ -187,8 +187,12 @@ function linearCodes(calls: CudaCalls, product: Product, format: CodesFormat): v
   const { device, memory } = calls;
   const needsSums = hasZeros(format);
   const areWide = isWide(calls, product);
-  const areMany = product.x.shape[0] > FEW_ROWS;
-  const split = splitProduct(calls, product, PACKED_KINDS.FLOAT16, areWide, areMany && isSpread(format), !needsSums);
+  const split = splitProduct(calls, product, {
+    kind: PACKED_KINDS.FLOAT16,
+    isInBlocks: areWide,
+    areSpread: isSpread(format) && product.x.shape[0] > FEW_ROWS,
+    isSummed: needsSums,
+  });
   const { T, padded, rowBytes, out, weight, bias } = split;
   const steps = padded / STEP_INPUTS;
   const inputSums = needsSums ? memory.allocate(4 * T * steps) : undefined;
@@ -246,17 +250,22 @@ function chooseJoined({ device: { info }, matmulPrecision }: CudaCalls, { x, mat
 /** Numbers of 16 bits as whose sum a product takes an activation. */
 export const NUM_PARTS = { high: 2, medium: 1 } as const satisfies Record<MatmulPrecision, number>;
 
-/**
- * The parameters of a product on tensor cores, whose rows are split into two parts of a kind, which may lie in blocks, or spread.
- * @param mayLack whether only the product reads the parts: then those that it leaves out are not made.
- */
+/** How a product's rows are split. */
+interface Split {
+  readonly kind: number;
+  /** Whether their parts lie in blocks. */
+  readonly isInBlocks: boolean;
+  /** Whether these are spread: see isSpread. Default: false. */
+  readonly areSpread?: boolean;
+  /** Whether their sums are wanted as well, of all parts: otherwise those that the product leaves out are not made. Default: false. */
+  readonly isSummed?: boolean;
+}
+
+/** The parameters of a product on tensor cores, whose rows are split into two parts. */
 function splitProduct(
   { device, memory, matmulPrecision }: CudaCalls,
   { x, matrix, bias, out }: Product,
-  kind: number,
-  isInBlocks: boolean,
-  areSpread: boolean,
-  mayLack: boolean,
+  { kind, isInBlocks, areSpread = false, isSummed = false }: Split,
 ) {
   const { inFeatures: K, outFeatures: N, rowBytes, address: weight } = matrix;
   const [T] = x.shape;
@@ -264,26 +273,13 @@ function splitProduct(
   const numbers = isInBlocks ? Math.ceil(T / BLOCK) * Math.ceil(padded / BLOCK) * BLOCK ** 2 : T * padded;
   const [parts, factors] = [memory.allocate(4 * numbers), memory.allocate(4 * T)];
   const numParts = NUM_PARTS[matmulPrecision];
-  const made = mayLack ? numParts : NUM_PARTS.high;
+  const made = isSummed ? NUM_PARTS.high : numParts;
   const places = { isInBlocks: flag(isInBlocks), isSpread: flag(areSpread) };
   const split = { x, out: parts, factors, K, padded, kind, numParts: made, ...places };
   device.launch('split_rows', { blocks: [T], threads: 128 }, split);
   return {
-    ...{
-      x: parts,
-      factors,
-      bias,
-      out,
-      weight,
-      rowBytes,
-      T,
-      K: areSpread ? padded : K,
-      N,
-      padded,
-      hasBias: flag(bias),
-      nearPieces: 0,
-    },
-    numParts,
+    ...{ x: parts, factors, bias, out, weight, rowBytes, hasBias: flag(bias) },
+    ...{ T, K: areSpread ? padded : K, N, padded, numParts, nearPieces: 0 },
     ...{ slices: undefined, scales: undefined, zeros: undefined, inputSums: undefined },
     ...NOTHING_BESIDES,
     ...NOTHING_BEFORE,
